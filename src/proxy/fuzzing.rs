@@ -13,7 +13,7 @@ use super::message::headers::{Overrides, strip_request, strip_response};
 use super::message::path::{judge, without_dot_segments};
 use super::observe::metrics::ProxyMetrics;
 use super::request::guard::Guard;
-use super::request::route_table::{Entry, RouteTable};
+use super::request::route_table::{RouteEntry, RouteTable};
 use super::settings::{Forwarded, Route, UpstreamSettings};
 use super::upstream::api::Upstream;
 use super::upstream::forwarded_target;
@@ -222,7 +222,7 @@ fn without_dots(path: &str) -> String {
 }
 
 /// The route for a path that is read to the letter.
-fn by_the_letter(path: &str, method: &Method) -> Option<&'static Entry> {
+fn by_the_letter(path: &str, method: &Method) -> Option<&'static RouteEntry> {
     let fits = |route: &Route| {
         route.rest_of(path).is_some() && (route.methods.is_empty() || route.methods.contains(method))
     };

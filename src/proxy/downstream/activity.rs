@@ -22,7 +22,7 @@ use crate::proxy::settings::ServerSettings;
 
 pub(crate) use busy::Busy;
 pub(crate) use held::Receiving;
-use streams::Judgement;
+use streams::StallJudgement;
 pub(crate) use streams::{StreamKey, Streams};
 
 /// A downstream connection as its worker sees it.
@@ -41,7 +41,7 @@ pub(crate) struct Watch {
     /// Requests' bodies that have not come to their end, though their answers may have.
     receiving: Cell<usize>,
     /// Whose word is next; HTTP/1.1 alone.
-    turn: Cell<Turn>,
+    turn: Cell<HyperTurn>,
     /// The rest of a request's body will not be read as one; HTTP/1.1 alone.
     abandoned: Cell<bool>,
     /// When a part of an answer was last taken.
@@ -92,7 +92,7 @@ pub(crate) struct Watch {
 /// hyper refuses a head that it cannot parse by itself, in bytes that an API's response may have as well. It does so only
 /// where nothing of a response is left to write, so the turn tells the two apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+enum HyperTurn {
     /// The application's: no request is under way, and every response is written.
     Application,
     /// The handler's: it has a request.
@@ -112,7 +112,7 @@ impl Watch {
             busy: Cell::new(0),
             waiting: Cell::new(0),
             receiving: Cell::new(0),
-            turn: Cell::new(Turn::Application),
+            turn: Cell::new(HyperTurn::Application),
             abandoned: Cell::new(false),
             moved: Cell::new(now.get()),
             begun: Cell::new(false),
@@ -151,12 +151,12 @@ impl Watch {
 
     /// A handler has a request.
     pub(crate) fn called(&self) {
-        self.turn.set(Turn::Handler);
+        self.turn.set(HyperTurn::Handler);
     }
 
     /// The handler has given its response to hyper.
     pub(crate) fn responded(&self) {
-        self.turn.set(Turn::Response);
+        self.turn.set(HyperTurn::Response);
     }
 
     /// hyper has nothing left to write of what it was given.
@@ -164,14 +164,14 @@ impl Watch {
         if self.unwritten.replace(false) && self.withheld.replace(false) {
             self.wake();
         }
-        if self.turn.get() == Turn::Response && self.busy.get() == 0 {
-            self.turn.set(Turn::Application);
+        if self.turn.get() == HyperTurn::Response && self.busy.get() == 0 {
+            self.turn.set(HyperTurn::Application);
         }
     }
 
     /// Whether what hyper writes is its own refusal of an HTTP/1.1 head.
     pub(super) fn is_hypers_word(&self) -> bool {
-        self.turn.get() == Turn::Application && !self.http2.get() && !self.tunnel.get()
+        self.turn.get() == HyperTurn::Application && !self.http2.get() && !self.tunnel.get()
     }
 
     /// Nothing reads the rest of the request's body any more: the connection ends with the response, and what still
@@ -374,7 +374,7 @@ impl Watch {
         let now = self.now.get();
         let flows = now.saturating_duration_since(self.flowing_since.get()) >= SECOND;
         let socket_is_open = self.unread_since.get().is_none() && flows;
-        let judgement = Judgement { now, patience: SHORT_PATIENCE, socket_is_open, uploads_hold_much };
+        let judgement = StallJudgement { now, patience: SHORT_PATIENCE, socket_is_open, uploads_hold_much };
         for _ in 0..self.streams.reset_stalled(judgement) {
             memory::limited(Limited::Stalled);
         }

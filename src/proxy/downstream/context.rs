@@ -40,14 +40,14 @@ pub(crate) struct ProxyContext {
 pub(crate) struct WorkerContext {
     proxy: Arc<ProxyContext>,
     now: Rc<Cell<Instant>>,
-    stage: Cell<Stage>,
+    stage: Cell<DrainStage>,
     /// Told when the last stage is entered.
     ending: Notify,
 }
 
 /// How near the end is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(crate) enum DrainStage {
     Serving,
     /// Nothing new is accepted; answers close their connections.
     Draining,
@@ -62,7 +62,7 @@ impl WorkerContext {
         Rc::new(Self {
             proxy,
             now: Rc::new(Cell::new(clock::now())),
-            stage: Cell::new(Stage::Serving),
+            stage: Cell::new(DrainStage::Serving),
             ending: Notify::new(),
         })
     }
@@ -75,14 +75,14 @@ impl WorkerContext {
         &self.proxy.settings
     }
 
-    pub(crate) fn stage(&self) -> Stage {
+    pub(crate) fn stage(&self) -> DrainStage {
         self.stage.get()
     }
 
     /// Enters `stage`; `false`: it was there already.
-    pub(crate) fn enter(&self, stage: Stage) -> bool {
+    pub(crate) fn enter(&self, stage: DrainStage) -> bool {
         let is_new = self.stage.replace(stage) != stage;
-        if is_new && stage == Stage::Ending {
+        if is_new && stage == DrainStage::Ending {
             self.ending.notify_waiters();
         }
         is_new
@@ -91,7 +91,7 @@ impl WorkerContext {
     /// Ends when what is still open is about to be cut.
     pub(crate) async fn last_moment(&self) {
         let ending = self.ending.notified();
-        if self.stage() != Stage::Ending {
+        if self.stage() != DrainStage::Ending {
             ending.await;
         }
     }

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::proxy::error::ProxyError;
 use crate::proxy::memory::{self, Charge, Room};
 use crate::proxy::message::outbound_head::size_of_fields;
-use crate::proxy::observe::access_log::{Answerer, Record};
+use crate::proxy::observe::access_log::{AccessRecord, Answerer};
 use crate::proxy::observe::metrics::{Aborted, Meter, RouteMetrics};
 use crate::proxy::observe::timing::Timing;
 use crate::proxy::observe::trace::Tracing;
@@ -25,7 +25,7 @@ pub(crate) struct Exchange {
     started: Instant,
     /// The connection is not idle while this lives.
     busy: Busy,
-    record: Option<Box<Record>>,
+    record: Option<Box<AccessRecord>>,
     /// Its place among those that its route lets through at a time.
     slot: Option<OwnedSemaphorePermit>,
     /// Whether its answer's head is all of it (RFC 9110 section 9.3.2).
@@ -47,7 +47,7 @@ impl Exchange {
         started: Instant,
         busy: Busy,
         parts: &Parts,
-        record: Option<Box<Record>>,
+        record: Option<Box<AccessRecord>>,
     ) -> Self {
         metrics.begun();
         let has_no_body = parts.method == Method::HEAD;
@@ -133,7 +133,7 @@ impl Exchange {
     }
 
     /// The record, to say more.
-    pub(crate) fn record_mut(&mut self) -> Option<&mut Record> {
+    pub(crate) fn record_mut(&mut self) -> Option<&mut AccessRecord> {
         self.record.as_deref_mut()
     }
 

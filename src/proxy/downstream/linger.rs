@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 use tokio::time::Instant;
 
-use super::context::{Downstream, Stage};
+use super::context::{Downstream, DrainStage};
 use super::stream::Stream;
 use crate::clock;
 
@@ -56,7 +56,7 @@ pub(crate) async fn linger(downstream: &Downstream, mut discard: Discard, is_ove
     let mut timer = None;
     poll_fn(|cx| {
         let before = discard.moved;
-        let is_late = downstream.worker.stage() == Stage::Ending;
+        let is_late = downstream.worker.stage() == DrainStage::Ending;
         if is_late || discard.poll(&downstream.stream, cx).is_ready() {
             return Poll::Ready(());
         }

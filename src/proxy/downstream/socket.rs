@@ -17,7 +17,7 @@ use super::stream::Stream;
 use crate::proxy::error::{BadRequest, ProxyError};
 use crate::proxy::http2::flood::FrameCount;
 use crate::proxy::http2::request_heads::Heads;
-use crate::proxy::memory::{self, Limited, SMALL_READ, Wanted};
+use crate::proxy::memory::{self, Limited, SMALL_READ, WaitingFor};
 
 /// A downstream connection.
 #[derive(Debug)]
@@ -220,7 +220,7 @@ impl Socket {
                 if !std::mem::replace(&mut self.pauses, true) {
                     memory::limited(Limited::Read);
                 }
-                self.watch.pause(Wanted::Read);
+                self.watch.pause(WaitingFor::Read);
                 Poll::Pending
             }
         };

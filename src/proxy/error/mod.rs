@@ -14,5 +14,5 @@ pub(crate) use body_error::BodyError;
 pub(crate) use connect_fault::{ConnectFault, ConnectStage, DialFault, Full};
 pub(crate) use malformed::Malformed;
 pub(crate) use proxy_error::{CLIENT_GONE, Cause, KINDS, ProxyError, ResponseCut, WebSocketFault};
-pub(crate) use rejection::{Rejected, Rejection};
+pub(crate) use rejection::{GuardRejection, RejectedRequest};
 pub(crate) use stream_reset::StreamReset;

@@ -7,7 +7,9 @@ use cupbearer_h1::MAX_FIELDS;
 use http::{HeaderValue, StatusCode};
 
 pub(crate) use super::BadRequest;
-use super::{ConnectFault, ConnectStage, Full, Malformed, PathFault, Rejected, Rejection, StreamReset};
+use super::{
+    ConnectFault, ConnectStage, Full, GuardRejection, Malformed, PathFault, RejectedRequest, StreamReset,
+};
 use crate::machine::Lack;
 use crate::token::{CallerError, Unavailable};
 
@@ -23,7 +25,7 @@ pub(crate) enum ProxyError {
     #[error("the proof that goes with this token could not be made")]
     Proof,
     #[error("{0}")]
-    Refused(Rejected),
+    Refused(RejectedRequest),
     #[error("this route's rate_limit is reached; come back later")]
     RateLimited {
         /// When the next one like it would pass, as far as is known now.
@@ -198,7 +200,9 @@ impl ProxyError {
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::SubjectRequired | Self::SubjectRefused => StatusCode::UNAUTHORIZED,
             Self::Proof => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Refused(Rejected { reason: Rejection::Host, .. }) => StatusCode::MISDIRECTED_REQUEST,
+            Self::Refused(RejectedRequest { reason: GuardRejection::Host, .. }) => {
+                StatusCode::MISDIRECTED_REQUEST
+            }
             Self::Refused(_) | Self::AuthorizationRefused => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } | Self::MethodRefused { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -247,8 +251,8 @@ impl From<CallerError> for ProxyError {
     }
 }
 
-impl From<Rejection> for ProxyError {
-    fn from(reason: Rejection) -> Self {
+impl From<GuardRejection> for ProxyError {
+    fn from(reason: GuardRejection) -> Self {
         Self::Refused(reason.into())
     }
 }

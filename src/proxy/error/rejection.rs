@@ -7,7 +7,7 @@ use http::header::ORIGIN;
 
 /// Why a request is refused, with what its sender may know of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Rejection {
+pub(crate) enum GuardRejection {
     #[error(
         "the Host of this request is none of this proxy's; add it to guard.allowed_hosts if it should be"
     )]
@@ -51,20 +51,20 @@ pub(crate) enum Rejection {
 
 /// A refused request: why, and the origin of the page that sent it, where that is the reason.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Rejected {
-    pub(crate) reason: Rejection,
+pub(crate) struct RejectedRequest {
+    pub(crate) reason: GuardRejection,
     pub(crate) origin: Option<Box<str>>,
 }
 
-impl From<Rejection> for Rejected {
-    fn from(reason: Rejection) -> Self {
+impl From<GuardRejection> for RejectedRequest {
+    fn from(reason: GuardRejection) -> Self {
         Self { reason, origin: None }
     }
 }
 
-impl Rejected {
+impl RejectedRequest {
     /// With the origin that stands in a request's `headers`, if it is one that can be shown.
-    pub(crate) fn of(reason: Rejection, headers: &HeaderMap) -> Self {
+    pub(crate) fn of(reason: GuardRejection, headers: &HeaderMap) -> Self {
         let shown = || {
             let mut origins = headers.get_all(ORIGIN).iter();
             let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
@@ -73,11 +73,11 @@ impl Rejected {
                 && origin.bytes().all(|byte| byte.is_ascii_graphic());
             fits.then(|| origin.into())
         };
-        Self { reason, origin: if reason == Rejection::Origin { shown() } else { None } }
+        Self { reason, origin: if reason == GuardRejection::Origin { shown() } else { None } }
     }
 }
 
-impl fmt::Display for Rejected {
+impl fmt::Display for RejectedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.origin.as_deref() {
             Some("null") => f.write_str(
@@ -98,7 +98,7 @@ impl fmt::Display for Rejected {
     }
 }
 
-impl Rejection {
+impl GuardRejection {
     /// All of them, for metrics that start at zero.
     pub(crate) const ALL: [Self; 10] = [
         Self::Host,

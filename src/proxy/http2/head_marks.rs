@@ -10,7 +10,9 @@ use http::HeaderMap;
 
 use super::flood::HEADER;
 use super::head_frames::Block;
-use super::hpack::{Literal, Name, count, has_control, literals, read_string, size_updates, write_string};
+use super::hpack::{
+    FieldName, Literal, count, has_control, literals, read_string, size_updates, write_string,
+};
 use crate::proxy::error::Malformed;
 
 /// The frame of trailers with other fields; `None`: it goes on as it is. h2 resets their stream for a pseudo-header field, and
@@ -26,8 +28,8 @@ pub(super) fn rewrite_trailers(
     let block = block.with(shortened.as_deref());
     let other = with_others(block.fields, |literal| {
         let value = &block.fields[literal.value.clone()];
-        if matches!(literal.name, Name::Spelt(_))
-            && let Known::Invalid(length) = Known::of(block.fields, literal)?
+        if matches!(literal.name, FieldName::Spelt(_))
+            && let KnownField::Invalid(length) = KnownField::of(block.fields, literal)?
         {
             return Some(marked_name(block.fields, literal, INVALID, length));
         }
@@ -97,7 +99,7 @@ pub(super) fn length_of(literal: &[u8]) -> Option<usize> {
 
 /// A field that is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Known {
+pub(crate) enum KnownField {
     Path,
     Authority,
     /// `:method` or `:protocol`.
@@ -113,12 +115,14 @@ pub(crate) enum Known {
     Other,
 }
 
-impl Known {
+impl KnownField {
     /// What a literal of `block` is; `None`: it is malformed.
     pub(super) fn of(block: &[u8], literal: &Literal) -> Option<Self> {
         let index = match &literal.name {
-            Name::Index(index) => *index,
-            Name::Spelt(name) => return Self::spelt(&block[name.clone()], &block[literal.value.clone()]),
+            FieldName::Index(index) => *index,
+            FieldName::Spelt(name) => {
+                return Self::spelt(&block[name.clone()], &block[literal.value.clone()]);
+            }
         };
         Some(match index {
             AUTHORITY => Self::Authority,

@@ -10,7 +10,7 @@ use std::ops::Range;
 pub(super) struct Literal {
     /// Where it is in the block.
     pub(crate) at: Range<usize>,
-    pub(crate) name: Name,
+    pub(crate) name: FieldName,
     /// Where its value is, with the length before it.
     pub(crate) value: Range<usize>,
     /// Whether it goes into the dynamic table (RFC 7541 section 6.2.1): its length counts there.
@@ -19,7 +19,7 @@ pub(super) struct Literal {
 
 /// How a literal names its field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Name {
+pub(crate) enum FieldName {
     /// By the index of another one with that name.
     Index(usize),
     /// Spelt out: where it is, with the length before it.
@@ -43,9 +43,9 @@ pub(super) fn literals(block: &[u8]) -> impl Iterator<Item = Literal> {
                 let (name, next) = match index {
                     0 => {
                         let end = string(block, next)?.1.end;
-                        (Name::Spelt(next..end), end)
+                        (FieldName::Spelt(next..end), end)
                     }
-                    index => (Name::Index(index), next),
+                    index => (FieldName::Index(index), next),
                 };
                 at = string(block, next)?.1.end;
                 return Some(Literal { at: start..at, name, value: next..at, is_indexed });
@@ -229,7 +229,7 @@ fn symbol(window: u64) -> Option<(u8, u32)> {
 
 /// What follows from the lengths: the code is canonical, so shorter codes come first, and those of one length are in the
 /// order of their symbols.
-struct Code {
+struct HuffmanCode {
     sorted: [u8; 256],
     /// By length: the first code, where its symbol is in `sorted`, and how many there are.
     first: [usize; LONGEST_CODE + 1],
@@ -239,8 +239,8 @@ struct Code {
     short: [(u8, u8); 256],
 }
 
-static CODE: Code = {
-    let mut code = Code {
+static CODE: HuffmanCode = {
+    let mut code = HuffmanCode {
         sorted: [0; 256],
         first: [0; LONGEST_CODE + 1],
         offset: [0; LONGEST_CODE + 1],
@@ -409,8 +409,8 @@ mod tests {
             let block = hex(block);
             let all = literals(&block).map(|literal| {
                 let name = match literal.name {
-                    Name::Index(index) => index.to_string(),
-                    Name::Spelt(name) => String::from_utf8(decoded(&block[name]).unwrap()).unwrap(),
+                    FieldName::Index(index) => index.to_string(),
+                    FieldName::Spelt(name) => String::from_utf8(decoded(&block[name]).unwrap()).unwrap(),
                 };
                 let value = String::from_utf8(decoded(&block[literal.value]).unwrap()).unwrap();
                 format!("{name}={value}{}", if literal.is_indexed { "+" } else { "" })

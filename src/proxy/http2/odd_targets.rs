@@ -14,10 +14,10 @@ use http::uri::PathAndQuery;
 
 /// Those of one connection.
 #[derive(Debug, Default)]
-pub(super) struct OddTargets(RefCell<Kept>);
+pub(super) struct OddTargets(RefCell<KeptTarget>);
 
 #[derive(Debug, Default)]
-struct Kept {
+struct KeptTarget {
     next: u16,
     targets: VecDeque<(u16, Bytes)>,
     bytes: usize,

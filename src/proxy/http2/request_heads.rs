@@ -19,8 +19,8 @@ use http::uri::{Authority, PathAndQuery};
 use super::flood::{DATA, END_STREAM, HEADER, HEADERS, PREFACE, RST_STREAM};
 use super::head_frames::{Block, HeadFrames, HeadedStreams, LARGEST_FRAME, stream_of};
 use super::head_marks::{
-    CONNECTION, INVALID, Known, LENGTH, MARKED_NAME, PATH, length, length_of, marked_fields, marked_name,
-    marked_value, rewrite_trailers, with_others, with_value,
+    CONNECTION, INVALID, KnownField, LENGTH, MARKED_NAME, PATH, length, length_of, marked_fields,
+    marked_name, marked_value, rewrite_trailers, with_others, with_value,
 };
 use super::hpack::{Literal, has_control, read_string, write_string};
 use super::odd_targets::OddTargets;
@@ -105,26 +105,26 @@ fn replaced(block: &[u8], literal: &Literal, room: usize, notes: &HeadNotes) -> 
         field
     };
     let with_name = |kind: u8, length: usize| marked(marked_name(block, literal, kind, length));
-    match Known::of(block, literal)? {
-        Known::Path if length_of(value)? == 0 => Some(marked(empty_path(literal))),
-        Known::Path => target(value, literal.is_indexed, room, &notes.targets)
+    match KnownField::of(block, literal)? {
+        KnownField::Path if length_of(value)? == 0 => Some(marked(empty_path(literal))),
+        KnownField::Path => target(value, literal.is_indexed, room, &notes.targets)
             .map(|value| with_value(block, literal, &value)),
-        Known::Authority => {
+        KnownField::Authority => {
             authority(value, literal.is_indexed).map(|value| with_value(block, literal, &value))
         }
-        Known::Word => {
+        KnownField::Word => {
             let mark = word(value, literal.is_indexed);
             mark.map(|value| marked(with_value(block, literal, &value)))
         }
-        Known::Scheme => {
+        KnownField::Scheme => {
             let mark = scheme(value, literal.is_indexed)?;
             Some(marked(with_value(block, literal, &mark)))
         }
-        Known::Length => length(value)?.is_none().then(|| with_name(LENGTH, b"content-length".len())),
-        Known::Status => Some(with_name(INVALID, b":status".len())),
-        Known::Connection(length) => Some(with_name(CONNECTION, length)),
-        Known::Invalid(length) => Some(with_name(INVALID, length)),
-        Known::Other => has_control(value)?.then(|| marked(marked_value(block, literal))),
+        KnownField::Length => length(value)?.is_none().then(|| with_name(LENGTH, b"content-length".len())),
+        KnownField::Status => Some(with_name(INVALID, b":status".len())),
+        KnownField::Connection(length) => Some(with_name(CONNECTION, length)),
+        KnownField::Invalid(length) => Some(with_name(INVALID, length)),
+        KnownField::Other => has_control(value)?.then(|| marked(marked_value(block, literal))),
     }
 }
 

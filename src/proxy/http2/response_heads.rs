@@ -14,10 +14,10 @@ use cupbearer_h1::MAX_FIELDS;
 use super::flood::{DATA, END_STREAM, HEADER, HEADERS, RST_STREAM};
 use super::head_frames::{Block, HeadFrames, HeadedStreams, stream_of};
 use super::head_marks::{
-    CONNECTION, INVALID, Known, LENGTH, MALFORMED, MARKED_NAME, NO_STATUS, OTHER_LENGTH, STATUS, length,
+    CONNECTION, INVALID, KnownField, LENGTH, MALFORMED, MARKED_NAME, NO_STATUS, OTHER_LENGTH, STATUS, length,
     length_of, marked_name, marked_value, rewrite_trailers, with_others,
 };
-use super::hpack::{Literal, Name, has_control, literals, read_string, size_updates, write_string};
+use super::hpack::{FieldName, Literal, has_control, literals, read_string, size_updates, write_string};
 
 /// Follows the frames that come by one connection.
 #[derive(Debug)]
@@ -136,13 +136,13 @@ fn marked(
 ) -> Option<Vec<u8>> {
     let value = &block[literal.value.clone()];
     let with_name = |kind: u8, length: usize| Some(marked_name(block, literal, kind, length));
-    match Known::of(block, literal)? {
-        Known::Status if is_status(value)? => None,
-        Known::Status => {
+    match KnownField::of(block, literal)? {
+        KnownField::Status if is_status(value)? => None,
+        KnownField::Status => {
             *has_bad_status = true;
             with_name(STATUS, b":status".len())
         }
-        Known::Length => match (length(value)?, *first_length) {
+        KnownField::Length => match (length(value)?, *first_length) {
             (None, _) => with_name(LENGTH, b"content-length".len()),
             (Some(length), Some(first)) if length != first => {
                 with_name(OTHER_LENGTH, b"content-length".len())
@@ -152,14 +152,14 @@ fn marked(
                 None
             }
         },
-        Known::Connection(length) | Known::Invalid(length) if length == 0 => None,
-        Known::Connection(length) => with_name(CONNECTION, length),
-        Known::Invalid(length) => with_name(INVALID, length),
+        KnownField::Connection(length) | KnownField::Invalid(length) if length == 0 => None,
+        KnownField::Connection(length) => with_name(CONNECTION, length),
+        KnownField::Invalid(length) => with_name(INVALID, length),
         // Those of requests are none of a response.
-        Known::Path | Known::Authority | Known::Word | Known::Scheme => {
+        KnownField::Path | KnownField::Authority | KnownField::Word | KnownField::Scheme => {
             with_name(INVALID, pseudo_length(block, literal)?)
         }
-        Known::Other => has_control(value)?.then(|| marked_value(block, literal)),
+        KnownField::Other => has_control(value)?.then(|| marked_value(block, literal)),
     }
 }
 
@@ -176,10 +176,10 @@ fn is_status(literal: &[u8]) -> Option<bool> {
 /// The length of the name of a pseudo-header field of requests.
 fn pseudo_length(block: &[u8], literal: &Literal) -> Option<usize> {
     match &literal.name {
-        Name::Spelt(name) => length_of(&block[name.clone()]),
-        Name::Index(1) => Some(b":authority".len()),
-        Name::Index(4 | 5) => Some(b":path".len()),
-        Name::Index(_) => Some(b":method".len()),
+        FieldName::Spelt(name) => length_of(&block[name.clone()]),
+        FieldName::Index(1) => Some(b":authority".len()),
+        FieldName::Index(4 | 5) => Some(b":path".len()),
+        FieldName::Index(_) => Some(b":method".len()),
     }
 }
 
@@ -203,9 +203,9 @@ impl Begins {
         let Some(literal) = literals(fields).next().filter(|literal| literal.at.start == 0) else {
             return Self::Unknown;
         };
-        match (&literal.name, Known::of(fields, &literal)) {
-            (Name::Index(index), _) if *index > STATIC_TABLE => Self::Unknown,
-            (_, Some(Known::Status)) => {
+        match (&literal.name, KnownField::of(fields, &literal)) {
+            (FieldName::Index(index), _) if *index > STATIC_TABLE => Self::Unknown,
+            (_, Some(KnownField::Status)) => {
                 let (value, mut first) = (&fields[literal.value.clone()], None);
                 let _ = read_string(value, |byte| _ = first.get_or_insert(byte));
                 if first == Some(b'1') { Self::InterimStatus } else { Self::FinalStatus }

@@ -22,7 +22,7 @@ use crate::net::client_hello::ClientHello;
 use crate::net::handshake_fault::HandshakeFault;
 use crate::net::names::{Named, Subject, named};
 use crate::proxy::downstream::activity::Watch;
-use crate::proxy::downstream::context::{Stage, WorkerContext};
+use crate::proxy::downstream::context::{DrainStage, WorkerContext};
 use crate::proxy::downstream::linger::until_closed;
 use crate::proxy::downstream::stream::Transport;
 use crate::proxy::error::BadRequest;
@@ -30,7 +30,7 @@ use crate::proxy::message::peer::Peer;
 
 /// What a connection's task is to do before it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum TaskOrder {
     Serve,
     /// Nothing new is taken up.
     Finish,
@@ -46,20 +46,20 @@ pub(super) struct Opened {
 }
 
 /// Asked each time that a connection's task runs.
-pub(crate) fn order(worker: &WorkerContext, watch: &Watch, cx: &Context<'_>) -> Order {
+pub(crate) fn order(worker: &WorkerContext, watch: &Watch, cx: &Context<'_>) -> TaskOrder {
     watch.remember(cx.waker());
     let finish = watch.is_retired()
         || match worker.stage() {
-            Stage::Serving => false,
+            DrainStage::Serving => false,
             // GOAWAY costs no request (RFC 9113 section 6.8); HTTP/1.1 has no such word, so its connections get a
             // while in which each answer says `Connection: close`.
-            Stage::Draining => watch.is_http2(),
-            Stage::Closing | Stage::Ending => true,
+            DrainStage::Draining => watch.is_http2(),
+            DrainStage::Closing | DrainStage::Ending => true,
         };
     match finish {
-        _ if watch.is_late() => Order::Cut,
-        true => Order::Finish,
-        false => Order::Serve,
+        _ if watch.is_late() => TaskOrder::Cut,
+        true => TaskOrder::Finish,
+        false => TaskOrder::Serve,
     }
 }
 
@@ -90,9 +90,9 @@ pub(super) async fn open(worker: &Worker, watch: &Watch, accepted: Accepted) -> 
     let mut shaking: Pin<Box<dyn Future<Output = _>>> =
         Box::pin(shake_hands(worker.context(), acceptor, tcp, begins));
     let shaken = poll_fn(|cx| match order(worker.context(), watch, cx) {
-        Order::Serve => shaking.as_mut().poll(cx),
-        Order::Cut if has_begun.get() => Poll::Ready(Err(Some(HandshakeFault::Timeout))),
-        Order::Finish | Order::Cut => Poll::Ready(Err(None)),
+        TaskOrder::Serve => shaking.as_mut().poll(cx),
+        TaskOrder::Cut if has_begun.get() => Poll::Ready(Err(Some(HandshakeFault::Timeout))),
+        TaskOrder::Finish | TaskOrder::Cut => Poll::Ready(Err(None)),
     });
     let opened = shaken.await.and_then(|stream| {
         let names = client_names(&stream)?;

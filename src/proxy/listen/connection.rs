@@ -13,7 +13,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 
-use super::accept::{Opened, Order, open, order};
+use super::accept::{Opened, TaskOrder, open, order};
 use super::hyper_server;
 use super::listener::Accepted;
 use super::stream_executor::StreamExecutor;
@@ -24,7 +24,7 @@ use crate::proxy::downstream::head_timeout;
 use crate::proxy::downstream::linger::{Discard, LINGER_SILENCE, LINGER_TIME, linger};
 use crate::proxy::downstream::socket::Socket;
 use crate::proxy::downstream::stream::Stream;
-use crate::proxy::memory::{self, Charge, Limited, Room, Wanted};
+use crate::proxy::memory::{self, Charge, Limited, Room, WaitingFor};
 use crate::proxy::request::handler::handle;
 use crate::proxy::request::response_body::ResponseBody;
 
@@ -39,8 +39,8 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let mut socket = Socket::new(Rc::clone(&stream), Rc::clone(&context), Rc::clone(&watch), spoken);
     let downstream = Rc::new(Downstream::new(context, watch, peer, stream));
     let spoken = poll_fn(|cx| match order(&downstream.worker, &downstream.watch, cx) {
-        Order::Serve => socket.poll_spoken(cx),
-        Order::Finish | Order::Cut => Poll::Ready(Err(std::io::ErrorKind::TimedOut.into())),
+        TaskOrder::Serve => socket.poll_spoken(cx),
+        TaskOrder::Finish | TaskOrder::Cut => Poll::Ready(Err(std::io::ErrorKind::TimedOut.into())),
     });
     let spoken = spoken.await;
     // A head that is late gets its response below, whatever memory there is.
@@ -53,8 +53,8 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
                 drop(charge);
                 socket = rested;
                 let woken = poll_fn(|cx| match order(&downstream.worker, &downstream.watch, cx) {
-                    Order::Serve => socket.poll_more(cx),
-                    Order::Finish | Order::Cut => Poll::Ready(false),
+                    TaskOrder::Serve => socket.poll_more(cx),
+                    TaskOrder::Finish | TaskOrder::Cut => Poll::Ready(false),
                 });
                 if !woken.await {
                     return;
@@ -75,7 +75,7 @@ pub(super) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
 async fn memory_to_serve(downstream: &Downstream) -> Option<Option<Charge>> {
     let mut waits = false;
     poll_fn(|cx| {
-        if order(&downstream.worker, &downstream.watch, cx) == Order::Cut {
+        if order(&downstream.worker, &downstream.watch, cx) == TaskOrder::Cut {
             return Poll::Ready(None);
         }
         match memory::served() {
@@ -84,7 +84,7 @@ async fn memory_to_serve(downstream: &Downstream) -> Option<Option<Charge>> {
                 if !std::mem::replace(&mut waits, true) {
                     memory::limited(Limited::Connection);
                 }
-                downstream.watch.pause(Wanted::Serve);
+                downstream.watch.pause(WaitingFor::Serve);
                 Poll::Pending
             }
         }
@@ -101,13 +101,13 @@ async fn http1(socket: Socket, worker: &Rc<Worker>, downstream: &Rc<Downstream>)
     let mut discard = None;
     let served = poll_fn(|cx| {
         match order(&downstream.worker, &downstream.watch, cx) {
-            Order::Serve => {}
-            Order::Finish if told => {}
-            Order::Finish => {
+            TaskOrder::Serve => {}
+            TaskOrder::Finish if told => {}
+            TaskOrder::Finish => {
                 told = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            Order::Cut => return Poll::Ready(Served::Cut),
+            TaskOrder::Cut => return Poll::Ready(Served::Cut),
         }
         match Pin::new(&mut connection).poll(cx) {
             Poll::Ready(ended) => Poll::Ready(Served::Ended(ended)),
@@ -160,8 +160,8 @@ async fn http1(socket: Socket, worker: &Rc<Worker>, downstream: &Rc<Downstream>)
         })
     };
     poll_fn(|cx| match order(&downstream.worker, &downstream.watch, cx) {
-        Order::Cut => Poll::Ready(()),
-        Order::Serve | Order::Finish => rest.as_mut().poll(cx),
+        TaskOrder::Cut => Poll::Ready(()),
+        TaskOrder::Serve | TaskOrder::Finish => rest.as_mut().poll(cx),
     })
     .await;
     None
@@ -185,13 +185,13 @@ async fn http2(socket: Socket, worker: &Rc<Worker>, downstream: &Rc<Downstream>)
     let mut told = false;
     let served = poll_fn(|cx| {
         match order(&downstream.worker, &downstream.watch, cx) {
-            Order::Serve => {}
-            Order::Finish if told => {}
-            Order::Finish => {
+            TaskOrder::Serve => {}
+            TaskOrder::Finish if told => {}
+            TaskOrder::Finish => {
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }
-            Order::Cut => return Poll::Ready(Ok(())),
+            TaskOrder::Cut => return Poll::Ready(Ok(())),
         }
         connection.as_mut().poll(cx)
     });

@@ -13,16 +13,16 @@ use crate::proxy::settings::ListenAddress;
 
 /// A bound socket, not served yet: connections wait in the kernel.
 #[derive(Debug)]
-pub(crate) struct Bound {
+pub(crate) struct BoundListener {
     socket: Socket,
-    origin: Origin,
+    origin: SocketOrigin,
     /// Where it listens; where port 0 was asked for, the port that was given.
     pub(crate) address: ListenAddress,
 }
 
 /// Who began to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
+enum SocketOrigin {
     /// This program, with which the socket ends.
     Own,
     /// The service manager, which keeps it: what waits in it is for the program that comes next.
@@ -32,12 +32,12 @@ enum Origin {
 /// A listener on a worker's runtime.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    kind: Kind,
-    origin: Origin,
+    kind: SocketKind,
+    origin: SocketOrigin,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum SocketKind {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -49,7 +49,7 @@ pub(crate) enum Accepted {
     Unix(UnixStream),
 }
 
-impl Bound {
+impl BoundListener {
     /// Binds `address`.
     pub(crate) fn bind(address: &ListenAddress) -> io::Result<Self> {
         match address {
@@ -63,13 +63,13 @@ impl Bound {
         if address.tcp().is_some() {
             follow_readers(&socket);
         }
-        Self { socket, origin: Origin::Passed, address: address.clone() }
+        Self { socket, origin: SocketOrigin::Passed, address: address.clone() }
     }
 
     /// The file to remove at the end, of a Unix socket of this program's.
     pub(crate) fn file(&self) -> Option<SocketFile> {
         match &self.address {
-            ListenAddress::Unix { path, .. } if self.origin == Origin::Own => SocketFile::at(path),
+            ListenAddress::Unix { path, .. } if self.origin == SocketOrigin::Own => SocketFile::at(path),
             _ => None,
         }
     }
@@ -82,8 +82,8 @@ impl Bound {
     /// Registers it with the runtime that this runs on.
     pub(crate) fn listen(self) -> io::Result<Listener> {
         let kind = match self.address {
-            ListenAddress::Tcp(_) => Kind::Tcp(TcpListener::from_std(self.socket.into())?),
-            ListenAddress::Unix { .. } => Kind::Unix(UnixListener::from_std(self.socket.into())?),
+            ListenAddress::Tcp(_) => SocketKind::Tcp(TcpListener::from_std(self.socket.into())?),
+            ListenAddress::Unix { .. } => SocketKind::Unix(UnixListener::from_std(self.socket.into())?),
         };
         Ok(Listener { kind, origin: self.origin })
     }
@@ -92,8 +92,8 @@ impl Bound {
 impl Listener {
     pub(crate) async fn accept(&self) -> io::Result<Accepted> {
         match &self.kind {
-            Kind::Tcp(listener) => listener.accept().await.map(|(stream, _)| Accepted::Tcp(stream)),
-            Kind::Unix(listener) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+            SocketKind::Tcp(listener) => listener.accept().await.map(|(stream, _)| Accepted::Tcp(stream)),
+            SocketKind::Unix(listener) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
         }
     }
 
@@ -101,10 +101,10 @@ impl Listener {
     /// is left to the program that comes next.
     pub(crate) fn rest(self) -> io::Result<impl Iterator<Item = Accepted>> {
         let listener = match self.kind {
-            Kind::Tcp(listener) => Rest::Tcp(listener.into_std()?),
-            Kind::Unix(listener) => Rest::Unix(listener.into_std()?),
+            SocketKind::Tcp(listener) => Rest::Tcp(listener.into_std()?),
+            SocketKind::Unix(listener) => Rest::Unix(listener.into_std()?),
         };
-        let own = (self.origin == Origin::Own).then_some(listener);
+        let own = (self.origin == SocketOrigin::Own).then_some(listener);
         Ok(std::iter::from_fn(move || own.as_ref()?.next().ok()))
     }
 }
@@ -131,11 +131,11 @@ impl Rest {
     }
 }
 
-fn tcp(address: SocketAddr) -> io::Result<Bound> {
+fn tcp(address: SocketAddr) -> io::Result<BoundListener> {
     let socket = bound(address, Families::Own)?;
     follow_readers(&socket);
     let address = socket.local_addr()?.as_socket().unwrap_or(address);
-    Ok(Bound { socket, origin: Origin::Own, address: ListenAddress::Tcp(address) })
+    Ok(BoundListener { socket, origin: SocketOrigin::Own, address: ListenAddress::Tcp(address) })
 }
 
 /// What is accepted takes more to send only as its reader takes what is sent. Without it the kernel holds megabytes for a reader
@@ -150,9 +150,13 @@ fn follow_readers(socket: &Socket) {
     let _ = socket;
 }
 
-fn unix(path: &Path, mode: u32) -> io::Result<Bound> {
+fn unix(path: &Path, mode: u32) -> io::Result<BoundListener> {
     let socket = unix::bound(path, mode)?;
-    Ok(Bound { socket, origin: Origin::Own, address: ListenAddress::Unix { path: path.to_owned(), mode } })
+    Ok(BoundListener {
+        socket,
+        origin: SocketOrigin::Own,
+        address: ListenAddress::Unix { path: path.to_owned(), mode },
+    })
 }
 
 /// Bytes that the kernel takes of a response beyond what it may send now.

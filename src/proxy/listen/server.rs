@@ -8,8 +8,8 @@ use std::{io, thread};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, Semaphore};
 
-use super::listener::Bound;
-use super::worker::{Shared, Worker};
+use super::listener::BoundListener;
+use super::worker::{SharedByWorkers, Worker};
 use crate::lifecycle::Drain;
 use crate::machine::Lack;
 use crate::net::acceptor::Acceptor;
@@ -18,7 +18,7 @@ use crate::net::local_address::LocalAddress;
 use crate::net::unix::SocketFile;
 use crate::net::{bind, descriptors};
 use crate::proxy::downstream::context::ProxyContext;
-use crate::proxy::memory::Memory;
+use crate::proxy::memory::RequestMemory;
 use crate::proxy::message::via::Via;
 use crate::proxy::observe::access_log::Records;
 use crate::proxy::observe::metrics::ProxyMetrics;
@@ -28,7 +28,7 @@ use crate::proxy::upstream::sockets::Sockets;
 
 /// The listeners of a proxy, bound and not served yet: requests wait in the kernel.
 #[derive(Debug, Default)]
-pub(crate) struct Listeners(Vec<Bound>);
+pub(crate) struct Listeners(Vec<BoundListener>);
 
 /// The threads that serve.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Listeners {
         for address in addresses {
             let mode = address.unix_mode().unwrap_or_default();
             let socket = passed.take(&address.into(), mode)?;
-            all.extend(socket.map(|socket| Bound::passed(address, socket)));
+            all.extend(socket.map(|socket| BoundListener::passed(address, socket)));
         }
         Ok(Self(all))
     }
@@ -74,7 +74,7 @@ impl Listeners {
         let passed: Vec<_> = all.iter().map(|bound| bound.address.clone()).collect();
         for address in addresses.iter().filter(|address| !passed.contains(address)) {
             let address = &beside(address, addresses, &all);
-            match (Bound::bind(address), address) {
+            match (BoundListener::bind(address), address) {
                 (Ok(bound), _) => all.push(bound),
                 (Err(error), ListenAddress::Tcp(tcp))
                     if addresses.len() > 1 && bind::is_of_none(*tcp, &error) =>
@@ -115,10 +115,10 @@ impl Listeners {
         let workers = settings.worker_count();
         let budget = settings.memory_limit.budget();
         tracing::info!(memory_limit = %budget, workers, "connections and requests are bounded by memory");
-        let memory = Memory::new(&budget, workers, metrics.memory());
+        let memory = RequestMemory::new(&budget, workers, metrics.memory());
         let room = settings.shares(descriptors::raise_limit());
         let max_connections = settings.max_connections.min(room.downstream);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedByWorkers {
             max_connections,
             slots: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
             room_wanted: Notify::new(),
@@ -133,7 +133,7 @@ impl Listeners {
         for number in 0..workers {
             // Every worker accepts from the same sockets: an idle worker comes first, and no connection waits behind
             // a busy worker.
-            let listeners = self.0.iter().map(Bound::share).collect::<io::Result<Vec<_>>>()?;
+            let listeners = self.0.iter().map(BoundListener::share).collect::<io::Result<Vec<_>>>()?;
             let (shared, drain) = (Arc::clone(&shared), drain.clone());
             // Given up with the report: the end of one that panics before is seen.
             let report = Cell::new(Some(report.clone()));
@@ -163,12 +163,12 @@ impl Listeners {
         }
         drop(report);
         reports.iter().take(workers).collect::<io::Result<()>>()?;
-        Ok(Workers { threads, _files: self.0.iter().filter_map(Bound::file).collect() })
+        Ok(Workers { threads, _files: self.0.iter().filter_map(BoundListener::file).collect() })
     }
 }
 
 /// The address, of which port 0 is that of the loopback of IPv4 where that stands before it and got one: both are localhost.
-fn beside(address: &ListenAddress, addresses: &[ListenAddress], bound: &[Bound]) -> ListenAddress {
+fn beside(address: &ListenAddress, addresses: &[ListenAddress], bound: &[BoundListener]) -> ListenAddress {
     let any = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
     let mut got = bound.iter().filter_map(|bound| bound.address.tcp());
     match got.rfind(|got| got.ip() == Ipv4Addr::LOCALHOST) {

@@ -13,13 +13,13 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::connection::serve;
 use super::hyper_server;
-use super::listener::{Accepted, Bound, Listener};
+use super::listener::{Accepted, BoundListener, Listener};
 use crate::clock;
 use crate::lifecycle::Drain;
 use crate::net::acceptor::Acceptor;
 use crate::proxy::downstream::activity::{FIRST_MOMENT, Watch};
-use crate::proxy::downstream::context::{ProxyContext, Stage, WorkerContext};
-use crate::proxy::memory::{self, Charge, Limited, Memory, Relief, Room};
+use crate::proxy::downstream::context::{DrainStage, ProxyContext, WorkerContext};
+use crate::proxy::memory::{self, Charge, Limited, Relief, RequestMemory, Room};
 use crate::proxy::observe::metrics::{Counted, OpenConnections};
 use crate::proxy::request::route_table::Routes;
 use crate::proxy::request::worker_routes::LocalTable;
@@ -29,9 +29,9 @@ use crate::proxy::websocket::tunnel::FAREWELL;
 
 /// What all workers of a proxy share beside the context.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct SharedByWorkers {
     pub(crate) proxy: Arc<ProxyContext>,
-    pub(crate) memory: Arc<Memory>,
+    pub(crate) memory: Arc<RequestMemory>,
     pub(crate) acceptor: Option<Arc<Acceptor>>,
     pub(crate) routes: Arc<Routes>,
     /// Connections of applications at a time, over all workers.
@@ -47,7 +47,7 @@ pub(crate) struct Shared {
 pub(super) struct Worker {
     /// From 0.
     number: usize,
-    shared: Arc<Shared>,
+    shared: Arc<SharedByWorkers>,
     context: Rc<WorkerContext>,
     table: RefCell<Rc<LocalTable>>,
     /// Whether its last look around came late.
@@ -71,7 +71,7 @@ pub(super) struct Registered {
 
 impl Worker {
     /// For the thread that this runs on.
-    pub(crate) fn new(number: usize, shared: Arc<Shared>) -> Rc<Self> {
+    pub(crate) fn new(number: usize, shared: Arc<SharedByWorkers>) -> Rc<Self> {
         memory::enter(Arc::clone(&shared.memory));
         let http1 = hyper_server::http1(&shared.proxy.settings);
         let routes = shared.routes.load();
@@ -96,7 +96,7 @@ impl Worker {
     /// `started` once it listens; it fails before that alone.
     pub(crate) async fn run<T>(
         self: Rc<Self>,
-        listeners: Vec<Bound>,
+        listeners: Vec<BoundListener>,
         mut drain: Drain,
         started: impl FnOnce() -> T,
     ) -> std::io::Result<()> {
@@ -119,23 +119,23 @@ impl Worker {
         }
         let drain_timeout = self.settings().drain_timeout;
         let deadline = clock::now() + drain_timeout;
-        self.enter(Stage::Draining);
+        self.enter(DrainStage::Draining);
         let closing = clock::now() + LAME_DUCK.min(drain_timeout / 4);
         let ending = deadline - (FAREWELL * 2).min(drain_timeout / 2);
         // What the kernel has accepted is accepted: it is taken up before the end is looked for.
         while clock::now() < deadline && !(accepting.is_empty() && self.connections.borrow().is_empty()) {
             if clock::now() >= ending {
-                self.enter(Stage::Ending);
+                self.enter(DrainStage::Ending);
             } else if clock::now() >= closing {
-                self.enter(Stage::Closing);
+                self.enter(DrainStage::Closing);
             }
             tokio::select! {
                 _ = ticks.tick() => self.look_around(),
                 relief = memory::relief() => self.relieve(relief),
                 () = self.all_closed.notified() => {}
                 Some(_) = accepting.join_next() => {}
-                () = tokio::time::sleep_until(closing), if self.context.stage() == Stage::Draining => {}
-                () = tokio::time::sleep_until(ending), if self.context.stage() != Stage::Ending => {}
+                () = tokio::time::sleep_until(closing), if self.context.stage() == DrainStage::Draining => {}
+                () = tokio::time::sleep_until(ending), if self.context.stage() != DrainStage::Ending => {}
                 () = tokio::time::sleep_until(deadline) => {}
             }
         }
@@ -305,7 +305,7 @@ impl Worker {
         }
     }
 
-    fn enter(&self, stage: Stage) {
+    fn enter(&self, stage: DrainStage) {
         if self.context.enter(stage) {
             for watch in self.connections.borrow().values() {
                 watch.wake();
@@ -333,7 +333,7 @@ impl Worker {
     pub(crate) fn table(&self) -> Rc<LocalTable> {
         let mut table = self.table.borrow_mut();
         if !self.shared.routes.is_in_force(&table.routes) {
-            let Shared { routes, proxy, sockets, .. } = &*self.shared;
+            let SharedByWorkers { routes, proxy, sockets, .. } = &*self.shared;
             *table = Rc::new(LocalTable::new(routes.load(), &table.pools, &proxy.metrics, sockets));
         }
         Rc::clone(&table)

@@ -4,14 +4,14 @@ use std::rc::Rc;
 
 use super::metrics::Limited;
 use super::process::GIVING_BACK;
-use super::share::{Level, Share, limited, with};
+use super::share::{Level, WorkerShare, limited, with};
 
 /// What a connection or a request costs for as long as it is open.
 #[derive(Debug)]
 pub(crate) struct Charge {
     cost: Cost,
     bytes: usize,
-    share: Rc<Share>,
+    share: Rc<WorkerShare>,
 }
 
 /// What is charged by name. The figures are measured (`docs/limits.md`), and rounded up.
@@ -61,7 +61,7 @@ impl Cost {
     }
 }
 
-impl Share {
+impl WorkerShare {
     /// Whether one more is let in, which costs so many `bytes`.
     fn may_charge(&self, cost: Cost, bytes: usize) -> bool {
         self.open[cost as usize].get() < cost.floor() || self.has_room(bytes, cost.level())

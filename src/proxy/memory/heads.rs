@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::charge::{COPIES, cost};
 use super::metrics::Limited;
-use super::share::{Level, Share, limited, read, with};
+use super::share::{Level, WorkerShare, limited, read, with};
 use crate::clock;
 
 /// The way of one response's head, or of its trailers, through the memory that there is.
@@ -25,14 +25,14 @@ pub(crate) struct HeadRoom {
     /// Its bytes that may be held whatever is used.
     granted: usize,
     /// Its place among those that wait.
-    place: Option<Place>,
+    place: Option<HeadPlace>,
     /// When the first of those looks again.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 /// Heads that wait for memory: the longest first.
 #[derive(Debug, Default)]
-struct Line {
+struct HeadQueue {
     waiting: RefCell<BTreeMap<u64, Waker>>,
     next: Cell<u64>,
     /// Bytes that applications have taken and no head has followed: the memory that they had is free, though the allocator may
@@ -44,14 +44,14 @@ struct Line {
 
 thread_local! {
     /// The worker's own.
-    static LINE: Rc<Line> = Rc::default();
+    static LINE: Rc<HeadQueue> = Rc::default();
 }
 
 /// A head's place in the line. It stays the same until the head is whole.
 #[derive(Debug)]
-struct Place {
+struct HeadPlace {
     number: u64,
-    line: Rc<Line>,
+    line: Rc<HeadQueue>,
 }
 
 impl HeadRoom {
@@ -69,7 +69,7 @@ impl HeadRoom {
         }
         let place = self.place.get_or_insert_with(|| {
             limited(Limited::Read);
-            Place::last()
+            HeadPlace::last()
         });
         place.wait(cx);
         if !place.is_first() {
@@ -104,7 +104,7 @@ impl HeadRoom {
     }
 }
 
-impl Place {
+impl HeadPlace {
     fn last() -> Self {
         let line = LINE.with(Rc::clone);
         let number = line.next.get();
@@ -128,13 +128,13 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for HeadPlace {
     fn drop(&mut self) {
         self.leave();
     }
 }
 
-impl Line {
+impl HeadQueue {
     fn is_empty(&self) -> bool {
         self.waiting.borrow().is_empty()
     }
@@ -147,7 +147,7 @@ impl Line {
 
     /// Whether the first of those that wait goes on: there is room, or applications have taken as much as has come of it. One
     /// now and then does in any case, so that what is misjudged never stops all of them.
-    fn lets_on(&self, share: &Share, bytes: usize, granted: &mut usize) -> bool {
+    fn lets_on(&self, share: &WorkerShare, bytes: usize, granted: &mut usize) -> bool {
         if share.has_room(LARGEST_COST, Level::Read) {
             return true;
         }

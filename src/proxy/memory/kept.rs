@@ -4,17 +4,17 @@ use std::rc::Rc;
 
 use super::metrics::Limited;
 use super::process::GIVING_BACK;
-use super::share::{Level, Share, limited, with};
+use super::share::{Level, WorkerShare, limited, with};
 
 /// Bytes of one body that are kept.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct KeptBody {
     bytes: usize,
     /// `None`: nothing is kept, or nothing is limited.
-    share: Option<Rc<Share>>,
+    share: Option<Rc<WorkerShare>>,
 }
 
-impl Kept {
+impl KeptBody {
     /// Whether so many more bytes may be kept, which are charged then. Where they may not, that is counted.
     pub(crate) fn may_keep(&mut self, more: usize) -> bool {
         let may = with(true, |share| {
@@ -34,7 +34,7 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for KeptBody {
     fn drop(&mut self) {
         if let Some(share) = &self.share {
             share.keep(-self.bytes.cast_signed());
@@ -44,7 +44,7 @@ impl Drop for Kept {
     }
 }
 
-impl Share {
+impl WorkerShare {
     /// So many more bytes of bodies are kept, or fewer.
     fn keep(&self, more: isize) {
         self.held.set(self.held.get() + more);
@@ -66,9 +66,9 @@ mod tests {
                 let used = share.used.get();
                 (used.all >> 20, used.unnamed >> 20, used.kept >> 20)
             };
-            let mut bodies: Vec<Kept> = Vec::new();
+            let mut bodies: Vec<KeptBody> = Vec::new();
             loop {
-                let mut kept = Kept::default();
+                let mut kept = KeptBody::default();
                 if !(kept.may_keep(128 << 10) && kept.may_keep(128 << 10)) {
                     break;
                 }
@@ -79,7 +79,7 @@ mod tests {
             assert!(share.has_room(0, Level::Read) && share.has_room(0, Level::Request));
             drop(bodies);
             assert_eq!(used(), (0, 0, 0));
-            assert!(Kept::default().may_keep(1));
+            assert!(KeptBody::default().may_keep(1));
         });
     }
 }

@@ -21,10 +21,10 @@ mod turn;
 
 pub(crate) use charge::{COPIES, Charge, Room, connection, request, served};
 pub(crate) use heads::{HeadRoom, wrote};
-pub(crate) use kept::Kept;
+pub(crate) use kept::KeptBody;
 pub(crate) use metrics::{Limited, MemoryMetrics};
 pub(crate) use relief::{Relief, look_around, relief, want};
 pub(crate) use share::{
-    Memory, SMALL_READ, Wanted, enter, is_short, limited, may_read, read, room_to_read, started,
+    RequestMemory, SMALL_READ, WaitingFor, enter, is_short, limited, may_read, read, room_to_read, started,
 };
 pub(crate) use turn::{decoded, poll_turn};

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::share::{Level, Share, Wanted, with};
+use super::share::{Level, WaitingFor, WorkerShare, with};
 
 /// What came of the wait for memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(crate) enum Relief {
 }
 
 /// Asks to be told of room by [`relief`].
-pub(crate) fn want(wanted: Wanted) {
+pub(crate) fn want(wanted: WaitingFor) {
     with((), |share| {
         share.waits.set(share.waits.get().max(Some(wanted)));
         share.wanted.notify_one();
@@ -34,14 +34,14 @@ pub(crate) async fn relief() -> Relief {
         give_back(&share);
         let wanted = share.waits.get();
         let is_there = match wanted {
-            Some(Wanted::Serve) => share.may_serve(),
-            Some(Wanted::Read) | None => share.has_room(0, Level::Read),
+            Some(WaitingFor::Serve) => share.may_serve(),
+            Some(WaitingFor::Read) | None => share.has_room(0, Level::Read),
         };
         if is_there {
             share.waits.set(None);
             return Relief::Room;
         }
-        if wanted == Some(Wanted::Serve) {
+        if wanted == Some(WaitingFor::Serve) {
             return Relief::Needed;
         }
     }
@@ -61,7 +61,7 @@ pub(crate) fn look_around() {
 
 /// The allocator returns pages to the system a second after they were freed, but only where a whole page is freed again at
 /// that time, which never comes where all has gone quiet. So one is.
-fn give_back(share: &Share) {
+fn give_back(share: &WorkerShare) {
     if let Some(left) = share.freeing.get().checked_sub(1) {
         share.freeing.set(left);
         drop(std::hint::black_box(Vec::<u8>::with_capacity(WHOLE_PAGE)));

@@ -14,7 +14,7 @@ use crate::proxy::settings::Budget;
 
 /// What all workers have together.
 #[derive(Debug)]
-pub(crate) struct Memory {
+pub(crate) struct RequestMemory {
     /// Bytes that requests may cost; `None`: no limit.
     pub(super) budget: Option<usize>,
     pub(super) process: Process,
@@ -32,14 +32,14 @@ pub(crate) struct Memory {
 
 /// One worker's part.
 #[derive(Debug)]
-pub(super) struct Share {
-    pub(super) memory: Arc<Memory>,
+pub(super) struct WorkerShare {
+    pub(super) memory: Arc<RequestMemory>,
     /// Changes that the others do not know of yet.
     pub(super) held: Cell<isize>,
     pub(super) kernel: Cell<isize>,
     pub(super) kept: Cell<isize>,
     /// What is used in all, as of the last look, and what was counted here since.
-    pub(super) used: Cell<Used>,
+    pub(super) used: Cell<MemoryUse>,
     pub(super) since: Cell<usize>,
     /// How many of each cost are open here.
     pub(super) open: [Cell<usize>; 3],
@@ -48,16 +48,16 @@ pub(super) struct Share {
     /// Looks until what was freed has been given back to the system.
     pub(super) freeing: Cell<u32>,
     /// What waits for memory, and what tells of it.
-    pub(super) waits: Cell<Option<Wanted>>,
+    pub(super) waits: Cell<Option<WaitingFor>>,
     pub(super) wanted: Notify,
 }
 
 thread_local! {
     /// A worker is a thread. Where there is none, nothing is limited.
-    static SHARE: OnceCell<Rc<Share>> = const { OnceCell::new() };
+    static SHARE: OnceCell<Rc<WorkerShare>> = const { OnceCell::new() };
 }
 
-impl Memory {
+impl RequestMemory {
     /// For a process that serves no request yet, and `workers` threads that will.
     pub(crate) fn new(budget: &Budget, workers: usize, metrics: MemoryMetrics) -> Arc<Self> {
         let process = Process::new(budget.beside(), workers);
@@ -77,11 +77,11 @@ impl Memory {
     }
 
     /// What is used now.
-    fn used(&self) -> Used {
+    fn used(&self) -> MemoryUse {
         let named = |figure: &AtomicIsize| usize::try_from(figure.load(Ordering::Relaxed)).unwrap_or(0);
         let held = named(&self.held);
         let real = self.process.beyond_its_own() + named(&self.kernel);
-        Used { all: real.max(held), unnamed: real.saturating_sub(held), kept: named(&self.kept) }
+        MemoryUse { all: real.max(held), unnamed: real.saturating_sub(held), kept: named(&self.kept) }
     }
 
     /// What the named costs come to in the process itself.
@@ -91,7 +91,7 @@ impl Memory {
     }
 
     /// Takes note of how much is used, and logs where that changes what is done.
-    fn note(&self, Used { all: used, unnamed, .. }: Used, budget: usize) {
+    fn note(&self, MemoryUse { all: used, unnamed, .. }: MemoryUse, budget: usize) {
         let short = self.short.load(Ordering::Relaxed);
         let is_much = used >= Level::Connection.of(budget) || unnamed >= UNNAMED_SHORT.of(budget);
         let is_little = used < Level::Enough.of(budget) && unnamed < UNNAMED_ENOUGH.of(budget);
@@ -110,7 +110,7 @@ impl Memory {
 
 /// What is used, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Used {
+pub(super) struct MemoryUse {
     pub(super) all: usize,
     /// What of it is no named cost.
     pub(super) unnamed: usize,
@@ -167,12 +167,12 @@ impl Level {
     }
 }
 
-impl Share {
+impl WorkerShare {
     /// Whether `more` may be used for something of `level`.
     pub(super) fn has_room(&self, more: usize, level: Level) -> bool {
         let Some(budget) = self.memory.budget else { return true };
         let fits = |more: usize| {
-            let Used { all, unnamed, kept } = self.used.get();
+            let MemoryUse { all, unnamed, kept } = self.used.get();
             let part = if level == Level::Keep { unnamed + kept } else { unnamed };
             let unnamed_fits = level.unnamed().is_none_or(|most| part + more <= most.of(budget));
             all + more <= level.of(budget) && unnamed_fits
@@ -209,9 +209,9 @@ impl Share {
 }
 
 /// Has this thread, a worker, count for `memory`.
-pub(crate) fn enter(memory: Arc<Memory>) {
+pub(crate) fn enter(memory: Arc<RequestMemory>) {
     SHARE.with(|share| {
-        let _ = share.set(Rc::new(Share {
+        let _ = share.set(Rc::new(WorkerShare {
             memory,
             held: Cell::new(0),
             kernel: Cell::new(0),
@@ -233,7 +233,7 @@ pub(crate) fn started() {
 }
 
 /// With this thread's share; `otherwise` where it is no worker.
-pub(super) fn with<T>(otherwise: T, then: impl FnOnce(&Rc<Share>) -> T) -> T {
+pub(super) fn with<T>(otherwise: T, then: impl FnOnce(&Rc<WorkerShare>) -> T) -> T {
     SHARE.with(|share| match share.get() {
         Some(share) => then(share),
         None => otherwise,
@@ -268,7 +268,7 @@ pub(crate) fn is_short() -> bool {
 
 /// What memory is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Wanted {
+pub(crate) enum WaitingFor {
     /// To read on.
     Read,
     /// To serve a connection that was accepted.
@@ -292,16 +292,16 @@ pub(super) mod tests {
     use super::*;
     use crate::metrics::Metrics;
     use crate::proxy::memory::charge::{Room, request};
-    use crate::proxy::memory::kept::Kept;
+    use crate::proxy::memory::kept::KeptBody;
     use crate::proxy::memory::relief::{Relief, relief, want};
     use crate::proxy::observe::metrics::ProxyMetrics;
 
     /// Runs `test` on a thread that is a worker with this budget.
-    pub(in crate::proxy::memory) fn on_worker(budget: usize, test: fn(&Rc<Share>)) {
+    pub(in crate::proxy::memory) fn on_worker(budget: usize, test: fn(&Rc<WorkerShare>)) {
         let worker = std::thread::spawn(move || {
             let metrics = ProxyMetrics::new(&Metrics::new());
             let budget = Budget { bytes: Some(budget), of: None };
-            let mut memory = Arc::into_inner(Memory::new(&budget, 1, metrics.memory())).unwrap();
+            let mut memory = Arc::into_inner(RequestMemory::new(&budget, 1, metrics.memory())).unwrap();
             // The other tests of this process have memory, too.
             memory.process = Process::unknown();
             enter(Arc::new(memory));
@@ -344,7 +344,7 @@ pub(super) mod tests {
         on_worker(0, |share| {
             let runtime = paused();
             let served: Vec<_> = std::iter::from_fn(|| share.charge(Cost::Served, 0)).collect();
-            want(Wanted::Serve);
+            want(WaitingFor::Serve);
             assert_eq!(runtime.block_on(relief()), Relief::Needed);
             drop(served);
             assert_eq!(runtime.block_on(relief()), Relief::Room);
@@ -358,7 +358,7 @@ pub(super) mod tests {
             assert_eq!(all.len(), Cost::Request.floor());
             assert!(!may_read());
             assert_eq!(room_to_read(65_536), SMALL_READ);
-            assert!(!Kept::default().may_keep(1));
+            assert!(!KeptBody::default().may_keep(1));
         });
     }
 
@@ -366,7 +366,7 @@ pub(super) mod tests {
     fn nothing_is_limited_where_there_is_no_worker() {
         let other = std::thread::spawn(|| {
             assert!(matches!(request(0), Room::Taken(None)));
-            assert!(may_read() && Kept::default().may_keep(usize::MAX / 4) && !is_short());
+            assert!(may_read() && KeptBody::default().may_keep(usize::MAX / 4) && !is_short());
         });
         other.join().unwrap();
     }

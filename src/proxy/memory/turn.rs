@@ -15,7 +15,7 @@ use super::share::{read, with};
 
 /// One worker's turn.
 #[derive(Debug, Default)]
-struct Turn {
+struct DecodeTurn {
     /// What heads came to in it.
     decoded: Cell<usize>,
     /// Whether it is about to end.
@@ -26,10 +26,10 @@ struct Turn {
 
 thread_local! {
     /// The worker's own.
-    static TURN: Rc<Turn> = Rc::default();
+    static TURN: Rc<DecodeTurn> = Rc::default();
 }
 
-impl Turn {
+impl DecodeTurn {
     fn poll(self: &Rc<Self>, cx: &Context<'_>) -> Poll<()> {
         if self.decoded.get() < DECODED_PER_TURN {
             return Poll::Ready(());
@@ -59,7 +59,7 @@ impl Turn {
 }
 
 /// Ends turns until no connection waits.
-async fn end(turn: Rc<Turn>) {
+async fn end(turn: Rc<DecodeTurn>) {
     loop {
         // The handlers are spawned behind this task, and before it is woken.
         yield_now().await;

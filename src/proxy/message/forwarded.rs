@@ -11,9 +11,9 @@ use crate::proxy::settings::Forwarded;
 
 /// The fields to put on once the application's own are gone; none for most upstreams.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Told(Vec<(HeaderName, HeaderValue)>);
+pub(crate) struct ForwardedHeaders(Vec<(HeaderName, HeaderValue)>);
 
-impl Told {
+impl ForwardedHeaders {
     /// What `how` tells of a request that came from `peer` with its head still as it came.
     pub(crate) fn of(how: Forwarded, peer: &Peer, parts: &Parts) -> Self {
         let told = match how {
@@ -88,7 +88,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", HeaderValue::from_static("a claim"));
         headers.insert("forwarded", HeaderValue::from_static("a claim"));
-        Told::of(how, &peer, &request.into_parts().0).put(&mut headers);
+        ForwardedHeaders::of(how, &peer, &request.into_parts().0).put(&mut headers);
         headers
     }
 

@@ -16,7 +16,7 @@ use crate::proxy::settings::Forwarded;
 
 /// What a request's head asked of this hop.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct HopFields {
+pub(crate) struct HopByHop {
     /// `TE: trailers` was there: it is made anew for the next hop.
     pub(crate) te_trailers: bool,
     /// `Via` was there: it is extended, and looked at for a loop.
@@ -55,20 +55,16 @@ pub(crate) enum Overrides {
 /// Removes from a request what must not go upstream: hop-by-hop fields, those that `Connection` names, the shared
 /// secret, what makes it another request for some server, and what claims to come from a trusted proxy (RFC 9700
 /// section 4.13) unless `forwarded` passes that.
-pub(crate) fn strip_request(
-    headers: &mut HeaderMap,
-    forwarded: Forwarded,
-    overrides: Overrides,
-) -> HopFields {
+pub(crate) fn strip_request(headers: &mut HeaderMap, forwarded: Forwarded, overrides: Overrides) -> HopByHop {
     let stops = |name: &str| match kind_of(name) {
-        Kind::EndToEnd => false,
-        Kind::Hop => true,
-        Kind::Claim => forwarded != Forwarded::Pass,
-        Kind::Override => overrides == Overrides::Remove,
+        FieldKind::EndToEnd => false,
+        FieldKind::Hop => true,
+        FieldKind::Claim => forwarded != Forwarded::Pass,
+        FieldKind::Override => overrides == Overrides::Remove,
     };
-    let mut hop = HopFields::default();
+    let mut hop = HopByHop::default();
     let mut upgrades = false;
-    let mut found = Found::default();
+    let mut found = FoundFields::default();
     for name in headers.keys() {
         match name.as_str() {
             "connection" => found.connection = true,
@@ -112,7 +108,7 @@ pub(crate) fn strip_response(version: Version, headers: &mut HeaderMap) -> Resul
     if version == Version::HTTP_2 {
         fields::from_http2(headers)?;
     }
-    let mut found = Found::default();
+    let mut found = FoundFields::default();
     let mut length = false;
     let mut coded = false;
     for name in headers.keys() {
@@ -163,7 +159,7 @@ pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
         trailers.remove(name);
     }
     remove_all(trailers, |name| {
-        kind_of(name) != Kind::EndToEnd || is_response_hop_field(name) || !fields::is_token(name)
+        kind_of(name) != FieldKind::EndToEnd || is_response_hop_field(name) || !fields::is_token(name)
     });
     fields::trim(trailers);
 }
@@ -205,12 +201,12 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
 
 /// Which of the removable fields a head has.
 #[derive(Default)]
-struct Found {
+struct FoundFields {
     connection: bool,
     more: bool,
 }
 
-impl Found {
+impl FoundFields {
     fn remove(&self, headers: &mut HeaderMap, stops: impl Fn(&str) -> bool) {
         if self.connection {
             remove_named_by_connection(headers);
@@ -262,7 +258,7 @@ fn is_about_connection(option: &[u8]) -> bool {
 
 /// What a request's field is to this hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum FieldKind {
     /// The application's and the API's affair.
     EndToEnd,
     /// It ends here, always.
@@ -274,25 +270,25 @@ enum Kind {
 }
 
 /// Tells fields by their first letter first: most of a browser's dozen are known by it to be end to end.
-fn kind_of(name: &str) -> Kind {
+fn kind_of(name: &str) -> FieldKind {
     let hop = match name.as_bytes().first() {
         Some(b'x') if name.contains('_') => return kind_of_x(&name.replace('_', "-")),
         Some(b'x') => return kind_of_x(name),
         Some(b'c') => {
             return match name {
-                "client-ip" | "cf-connecting-ip" | "cf-connecting-ipv6" => Kind::Claim,
-                _ => Kind::EndToEnd,
+                "client-ip" | "cf-connecting-ip" | "cf-connecting-ipv6" => FieldKind::Claim,
+                _ => FieldKind::EndToEnd,
             };
         }
         Some(b'f') => {
             return match name {
                 "forwarded" | "forwarded-for" | "forwarded-host" | "fastly-client-ip" | "front-end-https" => {
-                    Kind::Claim
+                    FieldKind::Claim
                 }
-                _ => Kind::EndToEnd,
+                _ => FieldKind::EndToEnd,
             };
         }
-        Some(b't') if name == "true-client-ip" => return Kind::Claim,
+        Some(b't') if name == "true-client-ip" => return FieldKind::Claim,
         Some(b't') => matches!(name, "te" | "transfer-encoding"),
         Some(b'h') => name == "http2-settings",
         Some(b'k') => name == "keep-alive",
@@ -301,11 +297,11 @@ fn kind_of(name: &str) -> Kind {
         Some(b'u') => name == "upgrade",
         _ => false,
     };
-    if hop { Kind::Hop } else { Kind::EndToEnd }
+    if hop { FieldKind::Hop } else { FieldKind::EndToEnd }
 }
 
 /// An underscore is a hyphen to what stands in CGI's tradition, so it is here.
-fn kind_of_x(name: &str) -> Kind {
+fn kind_of_x(name: &str) -> FieldKind {
     match name {
         "x-original-url"
         | "x-original-uri"
@@ -318,7 +314,7 @@ fn kind_of_x(name: &str) -> Kind {
         | "x-forwarded-path"
         | "x-forwarded-method"
         | "x-forwarded-client-cert"
-        | "x-client-cert" => Kind::Hop,
+        | "x-client-cert" => FieldKind::Hop,
         "x-real-ip"
         | "x-client-ip"
         | "x-cluster-client-ip"
@@ -330,11 +326,11 @@ fn kind_of_x(name: &str) -> Kind {
         | "x-http-host-override"
         | "x-host"
         | "x-scheme"
-        | "x-url-scheme" => Kind::Claim,
-        "x-http-method-override" | "x-http-method" | "x-method-override" => Kind::Override,
-        _ if name.starts_with("x-cupbearer-") => Kind::Hop,
-        _ if name.starts_with("x-forwarded") => Kind::Claim,
-        _ => Kind::EndToEnd,
+        | "x-url-scheme" => FieldKind::Claim,
+        "x-http-method-override" | "x-http-method" | "x-method-override" => FieldKind::Override,
+        _ if name.starts_with("x-cupbearer-") => FieldKind::Hop,
+        _ if name.starts_with("x-forwarded") => FieldKind::Claim,
+        _ => FieldKind::EndToEnd,
     }
 }
 
@@ -370,7 +366,7 @@ mod tests {
         map
     }
 
-    fn strip(map: &mut HeaderMap) -> HopFields {
+    fn strip(map: &mut HeaderMap) -> HopByHop {
         strip_request(map, Forwarded::Remove, Overrides::Pass)
     }
 

@@ -6,16 +6,16 @@ use http::{HeaderMap, Method, Uri};
 
 /// A request's head as it goes upstream, in origin-form.
 #[derive(Clone, Debug)]
-pub(crate) struct Head {
+pub(crate) struct OutboundHead {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
-    pub(crate) asks: Asks,
+    pub(crate) asks: RequestKind,
 }
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Asks {
+pub(crate) enum RequestKind {
     /// An answer.
     #[default]
     Answer,
@@ -23,7 +23,7 @@ pub(crate) enum Asks {
     WebSocket,
 }
 
-impl Head {
+impl OutboundHead {
     /// Bytes of it as HTTP/1.1 writes it.
     pub(crate) fn size(&self) -> usize {
         let target = self.uri.path_and_query().map_or(1, |target| target.as_str().len());

@@ -28,7 +28,7 @@ use crate::proxy::error::BodyError;
 
 /// Runs from a request's head.
 #[derive(Debug)]
-pub(crate) struct Age {
+pub(crate) struct StreamDeadline {
     timer: Pin<Box<Sleep>>,
     limit: Duration,
 }
@@ -36,13 +36,13 @@ pub(crate) struct Age {
 /// An answer's age, and how the answer ends when that is reached.
 #[derive(Debug)]
 pub(crate) struct Aging {
-    age: Age,
-    end: End,
+    age: StreamDeadline,
+    end: DeadlineEnd,
 }
 
 /// How a body ends before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum DeadlineEnd {
     /// With a status that says so.
     Grpc,
     /// As if it were all.
@@ -51,7 +51,7 @@ enum End {
     Cut,
 }
 
-impl Age {
+impl StreamDeadline {
     /// Reached `limit` after `started`.
     pub(crate) fn new(started: Instant, limit: Duration) -> Self {
         Self { timer: Box::pin(tokio::time::sleep_until(started + limit)), limit }
@@ -70,15 +70,15 @@ impl Age {
 
 impl Aging {
     /// For the answer to a `call` that has these `headers`.
-    pub(crate) fn new(age: Age, call: Call, headers: &HeaderMap) -> Self {
+    pub(crate) fn new(age: StreamDeadline, call: Call, headers: &HeaderMap) -> Self {
         let events = headers.get(CONTENT_TYPE).is_some_and(|kind| {
             let kind = kind.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
             kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
         });
         let end = match call {
-            Call::Grpc => End::Grpc,
-            Call::Http if events && !headers.contains_key(CONTENT_LENGTH) => End::Clean,
-            Call::Http => End::Cut,
+            Call::Grpc => DeadlineEnd::Grpc,
+            Call::Http if events && !headers.contains_key(CONTENT_LENGTH) => DeadlineEnd::Clean,
+            Call::Http => DeadlineEnd::Cut,
         };
         Self { age, end }
     }
@@ -91,9 +91,9 @@ impl Aging {
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         ready!(self.age.poll_reached(cx));
         Poll::Ready(match self.end {
-            End::Clean => None,
-            End::Grpc => Some(Ok(Frame::trailers(unavailable()))),
-            End::Cut => Some(Err(BodyError::TooOld(h2::Reason::CANCEL.into()))),
+            DeadlineEnd::Clean => None,
+            DeadlineEnd::Grpc => Some(Ok(Frame::trailers(unavailable()))),
+            DeadlineEnd::Cut => Some(Err(BodyError::TooOld(h2::Reason::CANCEL.into()))),
         })
     }
 }
@@ -118,7 +118,7 @@ mod tests {
             headers.insert(*name, HeaderValue::from_static(value));
         }
         let started = crate::clock::now();
-        let mut aging = Aging::new(Age::new(started, Duration::from_mins(1)), call, &headers);
+        let mut aging = Aging::new(StreamDeadline::new(started, Duration::from_mins(1)), call, &headers);
         let end = match poll_fn(|cx| aging.poll_end(cx)).await {
             None => "clean",
             Some(Ok(frame)) if frame.trailers_ref().is_some_and(|t| t["grpc-status"] == "14") => "status",

@@ -23,7 +23,7 @@ use crate::traces::{Kind, Parent, Span, Traces, Value};
 
 /// What is known so far.
 #[derive(Debug)]
-pub(crate) struct Record {
+pub(crate) struct AccessRecord {
     /// Whether it may get a line.
     access_log: Option<AccessLog>,
     /// Its place in its trace, where it gets a span.
@@ -82,7 +82,7 @@ pub(crate) enum Answerer {
     Proxy(Option<Cause>),
 }
 
-impl Record {
+impl AccessRecord {
     /// Of a request whose head has come. `None`: no line is wanted.
     pub(crate) fn of(parts: &Parts, peer: &Peer, records: &Records) -> Option<Box<Self>> {
         let Records { access_log, traces } = records;

@@ -10,14 +10,14 @@ use crate::telemetry::burst::Bursts;
 
 /// The bursts of one route, over all workers.
 #[derive(Debug)]
-pub(crate) struct OwnLog {
+pub(crate) struct LocalReplyLog {
     route: String,
     bursts: Bursts<{ KINDS.len() }>,
 }
 
 /// What made the proxy respond by itself.
 #[derive(Debug, Default)]
-pub(crate) struct Bound {
+pub(crate) struct LimitReached {
     /// The key of the configuration that set the bound.
     pub(crate) key: Option<&'static str>,
     /// Its value.
@@ -26,13 +26,13 @@ pub(crate) struct Bound {
     pub(crate) help: Option<&'static str>,
 }
 
-impl OwnLog {
+impl LocalReplyLog {
     pub(crate) fn new(route: &str) -> Self {
         Self { route: route.to_owned(), bursts: Bursts::default() }
     }
 
     /// The proxy responds with `error`; `bound` is called where that gets a line.
-    pub(crate) fn responded(&self, error: &ProxyError, bound: impl FnOnce() -> Bound) {
+    pub(crate) fn responded(&self, error: &ProxyError, bound: impl FnOnce() -> LimitReached) {
         if is_reported_elsewhere(error) {
             return;
         }
@@ -41,7 +41,7 @@ impl OwnLog {
             return;
         }
         let (route, kind, status) = (&self.route, error.kind(), error.status());
-        let Bound { key, value, help } = bound();
+        let LimitReached { key, value, help } = bound();
         if status.is_server_error() || key.is_some() {
             tracing::warn!(
                 route, kind, status = status.as_u16(), key, value, reason = %error, help,
@@ -71,7 +71,7 @@ impl OwnLog {
     }
 }
 
-impl Drop for OwnLog {
+impl Drop for LocalReplyLog {
     fn drop(&mut self) {
         self.finish();
     }
@@ -99,7 +99,7 @@ const fn is_reported_elsewhere(error: &ProxyError) -> bool {
 }
 
 /// Which key of the configuration bound a request, its value, and a way out; `route` is the one that it took.
-pub(crate) fn bound_of(error: &ProxyError, server: &ServerSettings, route: Option<&Route>) -> Bound {
+pub(crate) fn bound_of(error: &ProxyError, server: &ServerSettings, route: Option<&Route>) -> LimitReached {
     use ProxyError as E;
     let limits = route.map(|route| &route.limits);
     let (key, value) = match error {
@@ -125,7 +125,7 @@ pub(crate) fn bound_of(error: &ProxyError, server: &ServerSettings, route: Optio
         E::AuthorizationRefused => (Some("own_authorization"), Some("refuse".to_owned())),
         _ => (None, None),
     };
-    Bound { key, value, help: help(error) }
+    LimitReached { key, value, help: help(error) }
 }
 
 fn rate_text(rate: &Rate) -> String {
@@ -210,13 +210,13 @@ mod tests {
 
     const LIMITED: ProxyError = ProxyError::RateLimited { retry_after: Duration::from_secs(1) };
 
-    fn bound() -> Bound {
-        Bound { key: Some("rate_limit"), value: Some("10/s".into()), help: Some("raise it") }
+    fn bound() -> LimitReached {
+        LimitReached { key: Some("rate_limit"), value: Some("10/s".into()), help: Some("raise it") }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_gets_two_lines_whatever_its_length() {
-        let log = OwnLog::new("/orders");
+        let log = LocalReplyLog::new("/orders");
         let first = Lines::of(|| {
             for _ in 0..100_000 {
                 log.responded(&LIMITED, bound);
@@ -245,7 +245,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn short_bursts_in_a_row_get_at_most_two_lines_a_minute_and_none_is_lost() {
-        let log = OwnLog::new("/");
+        let log = LocalReplyLog::new("/");
         let mut all = Vec::new();
         for _ in 0..20 {
             all.extend(Lines::of(|| log.responded(&LIMITED, bound)));
@@ -262,11 +262,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_response_alone_gets_one_line_and_what_others_report_none() {
-        let log = OwnLog::new("/");
+        let log = LocalReplyLog::new("/");
         let lines = Lines::of(|| {
-            log.responded(&ProxyError::NoRoute, Bound::default);
-            log.responded(&ProxyError::ResponseTimeout, Bound::default);
-            log.responded(&ProxyError::ClientGone, Bound::default);
+            log.responded(&ProxyError::NoRoute, LimitReached::default);
+            log.responded(&ProxyError::ResponseTimeout, LimitReached::default);
+            log.responded(&ProxyError::ClientGone, LimitReached::default);
         });
         assert!(lines.len() == 1 && lines[0].contains("INFO") && lines[0].contains("no_route"), "{lines:?}");
         assert!(Lines::of(|| drop(log)).is_empty());

@@ -9,11 +9,11 @@ use std::time::Duration;
 use http::StatusCode;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::local_reply_log::OwnLog;
-use super::upstream_metrics::{ConnectionCounters, PoolMetrics};
+use super::local_reply_log::LocalReplyLog;
+use super::upstream_metrics::{ConnectionCounters, UpstreamMetrics};
 use crate::metrics::{Metrics, Server, counter_vec, gauge_vec};
 use crate::net::eviction::Evictions;
-use crate::proxy::error::{CLIENT_GONE, KINDS, Rejection};
+use crate::proxy::error::{CLIENT_GONE, GuardRejection, KINDS};
 use crate::proxy::memory::MemoryMetrics;
 
 /// The families of the request path.
@@ -31,7 +31,7 @@ pub(crate) struct ProxyMetrics {
     errors: IntCounterVec,
     rejections: IntCounterVec,
     connections: IntGaugeVec,
-    upstreams: PoolMetrics,
+    upstreams: UpstreamMetrics,
     evictions: Arc<Evictions>,
     aborted: IntCounterVec,
     memory: IntCounterVec,
@@ -55,7 +55,7 @@ pub(crate) struct RouteMetrics {
     errors: IntCounterVec,
     by_kind: [OnceLock<IntCounter>; KINDS.len()],
     aborted: [IntCounter; Aborted::ALL.len()],
-    own_log: OwnLog,
+    own_log: LocalReplyLog,
 }
 
 /// Counts the bytes of one direction of a request as they come: those of its route, and its own where anybody asks. That of
@@ -150,7 +150,7 @@ impl ProxyMetrics {
     #[must_use]
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let connections = gauge_vec(CONNECTIONS, "Open connections", &["side"]);
-        let upstreams = PoolMetrics::new(metrics, connections.with_label_values(&["upstream"]));
+        let upstreams = UpstreamMetrics::new(metrics, connections.with_label_values(&["upstream"]));
         let this = Self {
             requests: counter_vec(
                 REQUESTS,
@@ -217,7 +217,7 @@ impl ProxyMetrics {
         for kind in KINDS {
             this.errors.with_label_values(&[kind, UNROUTED]);
         }
-        for reason in Rejection::ALL {
+        for reason in GuardRejection::ALL {
             this.rejections.with_label_values(&[reason.as_str()]);
         }
         metrics.register(this.requests.clone());
@@ -254,7 +254,7 @@ impl ProxyMetrics {
             errors: self.errors.clone(),
             by_kind: [const { OnceLock::new() }; KINDS.len()],
             aborted: Aborted::ALL.map(|cause| self.aborted.with_label_values(&[label, cause.as_str()])),
-            own_log: OwnLog::new(label),
+            own_log: LocalReplyLog::new(label),
         })
     }
 
@@ -283,7 +283,7 @@ impl ProxyMetrics {
         MemoryMetrics::new(|what| self.memory.with_label_values(&[what]))
     }
 
-    pub(crate) fn rejected(&self, reason: Rejection) {
+    pub(crate) fn rejected(&self, reason: GuardRejection) {
         self.rejections.with_label_values(&[reason.as_str()]).inc();
     }
 }
@@ -368,7 +368,7 @@ impl RouteMetrics {
     }
 
     /// What the log says of the proxy's own responses.
-    pub(crate) const fn own_log(&self) -> &OwnLog {
+    pub(crate) const fn own_log(&self) -> &LocalReplyLog {
         &self.own_log
     }
 

@@ -15,7 +15,7 @@ use crate::clock;
 
 /// How far an upload has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum UploadState {
     /// More is to come.
     Sending,
     /// All of it was sent.
@@ -30,12 +30,12 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct UploadProgress {
     last: Cell<Instant>,
-    outcome: Cell<Outcome>,
+    outcome: Cell<UploadState>,
 }
 
 impl UploadProgress {
     pub(crate) fn new() -> Self {
-        Self { last: Cell::new(clock::now()), outcome: Cell::new(Outcome::Sending) }
+        Self { last: Cell::new(clock::now()), outcome: Cell::new(UploadState::Sending) }
     }
 
     /// When the last part was sent, or the sending began.
@@ -43,11 +43,11 @@ impl UploadProgress {
         self.last.get()
     }
 
-    pub(crate) fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> UploadState {
         self.outcome.get()
     }
 
-    pub(crate) fn reached(&self, outcome: Outcome) {
+    pub(crate) fn reached(&self, outcome: UploadState) {
         self.last.set(clock::now());
         self.outcome.set(outcome);
     }
@@ -67,7 +67,7 @@ pub(crate) struct Timing {
 
 /// Who is waited for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Whom<'u> {
+pub(crate) enum WaitsFor<'u> {
     /// The upstream, once the upload is through, where there is one.
     Upstream(Option<&'u UploadProgress>),
     /// A connection to the upstream.
@@ -79,14 +79,14 @@ pub(crate) enum Whom<'u> {
 /// A wait, until it ends or is dropped.
 struct Pause<'t> {
     timing: &'t Timing,
-    whom: Whom<'t>,
+    whom: WaitsFor<'t>,
     since: Option<Instant>,
 }
 
 impl Timing {
     /// Waits for `future`, and counts the time that it is pending as a wait for `whom`. It is pinned by the caller, as the
     /// future of every request would hold it twice otherwise.
-    pub(crate) async fn wait<F: Future>(&self, whom: Whom<'_>, mut future: Pin<&mut F>) -> F::Output {
+    pub(crate) async fn wait<F: Future>(&self, whom: WaitsFor<'_>, mut future: Pin<&mut F>) -> F::Output {
         let mut pause = Pause { timing: self, whom, since: None };
         poll_fn(|cx| {
             pause.end();
@@ -136,13 +136,13 @@ impl Pause<'_> {
         let took = now.saturating_duration_since(since);
         timing.waited.set(timing.waited.get() + took);
         match self.whom {
-            Whom::Upstream(None) => timing.waited_for_body(took),
+            WaitsFor::Upstream(None) => timing.waited_for_body(took),
             // While the upload goes on, its end may be the application's to send.
-            Whom::Upstream(Some(upload)) if upload.outcome() == Outcome::Sent => {
+            WaitsFor::Upstream(Some(upload)) if upload.outcome() == UploadState::Sent => {
                 timing.waited_for_body(now.saturating_duration_since(since.max(upload.last())));
             }
-            Whom::Connection => timing.connect.set(Some(timing.connect.get().unwrap_or_default() + took)),
-            Whom::Upstream(Some(_)) | Whom::Other => {}
+            WaitsFor::Connection => timing.connect.set(Some(timing.connect.get().unwrap_or_default() + took)),
+            WaitsFor::Upstream(Some(_)) | WaitsFor::Other => {}
         }
     }
 }
@@ -167,11 +167,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_wait_counts_for_who_is_waited_for() {
         let timing = Timing::default();
-        timing.wait(Whom::Other, pin!(sleep(SECOND))).await;
-        timing.wait(Whom::Connection, pin!(sleep(2 * SECOND))).await;
+        timing.wait(WaitsFor::Other, pin!(sleep(SECOND))).await;
+        timing.wait(WaitsFor::Connection, pin!(sleep(2 * SECOND))).await;
         assert_eq!(timing.upstream(), None, "nothing was sent");
         timing.sent(true);
-        timing.wait(Whom::Upstream(None), pin!(sleep(4 * SECOND))).await;
+        timing.wait(WaitsFor::Upstream(None), pin!(sleep(4 * SECOND))).await;
         let near = |took: Duration, seconds: u32| took.abs_diff(seconds * SECOND) < SECOND / 100;
         assert!(near(timing.waited(), 7), "{timing:?}");
         assert!(near(timing.connect().unwrap(), 2) && near(timing.upstream().unwrap(), 4), "{timing:?}");
@@ -186,7 +186,7 @@ mod tests {
             advance(SECOND).now_or_never();
             ready(()).await;
         };
-        timing.wait(Whom::Upstream(None), pin!(works)).await;
+        timing.wait(WaitsFor::Upstream(None), pin!(works)).await;
         assert_eq!(timing.waited(), Duration::ZERO);
     }
 
@@ -195,7 +195,7 @@ mod tests {
         let timing = Timing::default();
         timing.sent(false);
         let silent = pin!(pending::<()>());
-        let given_up = timing.wait(Whom::Upstream(None), silent);
+        let given_up = timing.wait(WaitsFor::Upstream(None), silent);
         assert!(tokio::time::timeout(SECOND, given_up).await.is_err());
         assert!(timing.upstream().unwrap() >= SECOND && timing.waited() >= SECOND);
         assert_eq!(timing.connect(), None);
@@ -204,7 +204,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_was_opened_without_a_wait_is_told_of() {
         let timing = Timing::default();
-        timing.wait(Whom::Connection, pin!(ready(()))).await;
+        timing.wait(WaitsFor::Connection, pin!(ready(()))).await;
         timing.sent(true);
         assert_eq!(timing.connect(), Some(Duration::ZERO));
     }

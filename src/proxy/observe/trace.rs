@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::proxy::error::ProxyError;
-use crate::proxy::message::outbound_head::Head;
+use crate::proxy::message::outbound_head::OutboundHead;
 use crate::proxy::message::traceparent;
 use crate::traces::{Context, Kind, Parent, Sink, Span, Traces, Value};
 
@@ -58,11 +58,11 @@ impl Tracing {
     /// its span. Before it, the request was sent `resent` times.
     pub(crate) fn send(
         &self,
-        head: &mut Head,
+        head: &mut OutboundHead,
         upstream: impl IntoIterator<Item = (&'static str, Value)>,
         token: Option<(&str, u64)>,
         resent: u64,
-    ) -> Sending<'_> {
+    ) -> SendSpan<'_> {
         let context = self.context.child();
         traceparent::put(&mut head.headers, context);
         if self.parent.is_none() {
@@ -79,24 +79,24 @@ impl Tracing {
             attributes.push(("http.request.resend_count", resent.into()));
         }
         let name = method.to_owned();
-        Sending { tracing: self, context, name, attributes, begun: clock::now(), failed: true }
+        SendSpan { tracing: self, context, name, attributes, begun: clock::now(), failed: true }
     }
 
     /// The request begins to wait for the token of this name, and does until this is dropped.
-    pub(crate) fn wait(&self, token: &str) -> Wait<'_> {
-        Wait { tracing: self, token: Value::of(token), begun: clock::now() }
+    pub(crate) fn wait(&self, token: &str) -> WaitSpan<'_> {
+        WaitSpan { tracing: self, token: Value::of(token), begun: clock::now() }
     }
 }
 
 /// The time that a request waits for a token.
 #[derive(Debug)]
-pub(crate) struct Wait<'a> {
+pub(crate) struct WaitSpan<'a> {
     tracing: &'a Tracing,
     token: Value,
     begun: Instant,
 }
 
-impl Drop for Wait<'_> {
+impl Drop for WaitSpan<'_> {
     fn drop(&mut self) {
         self.tracing.sink.record(Span {
             name: "wait for token".into(),
@@ -113,7 +113,7 @@ impl Drop for Wait<'_> {
 
 /// One sending of a request: recorded when its answer's head has come, or when it is given up.
 #[derive(Debug)]
-pub(crate) struct Sending<'a> {
+pub(crate) struct SendSpan<'a> {
     tracing: &'a Tracing,
     context: Context,
     name: String,
@@ -122,7 +122,7 @@ pub(crate) struct Sending<'a> {
     failed: bool,
 }
 
-impl Sending<'_> {
+impl SendSpan<'_> {
     /// It has come to this.
     pub(crate) fn answered<B>(mut self, answer: Result<&Response<B>, &ProxyError>) {
         match answer {
@@ -140,7 +140,7 @@ impl Sending<'_> {
     }
 }
 
-impl Drop for Sending<'_> {
+impl Drop for SendSpan<'_> {
     fn drop(&mut self) {
         let mut attributes = std::mem::take(&mut self.attributes);
         if self.failed && !attributes.iter().any(|(key, _)| *key == "error.type") {

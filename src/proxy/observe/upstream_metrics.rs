@@ -11,7 +11,7 @@ use crate::metrics::{Metrics, counter_vec};
 
 /// The families.
 #[derive(Clone, Debug)]
-pub(crate) struct PoolMetrics {
+pub(crate) struct UpstreamMetrics {
     events: IntCounterVec,
     closed: IntCounterVec,
     /// Open connections of all upstreams.
@@ -80,14 +80,14 @@ pub(crate) struct ConnectionCounters {
 #[derive(Debug)]
 pub(crate) struct CountedConnection {
     counters: Arc<ConnectionCounters>,
-    end: End,
+    end: CloseCause,
 }
 
 /// Why a connection will have been closed, as far as is known.
 #[derive(Clone, Debug)]
-pub(crate) struct End(Arc<AtomicU8>);
+pub(crate) struct CloseCause(Arc<AtomicU8>);
 
-impl PoolMetrics {
+impl UpstreamMetrics {
     /// Registers the families; `open` counts the connections of all upstreams.
     pub(crate) fn new(metrics: &Metrics, open: IntGauge) -> Self {
         let this = Self {
@@ -131,18 +131,21 @@ impl ConnectionCounters {
     pub(crate) fn opened(self: &Arc<Self>, otherwise: Closed) -> CountedConnection {
         self.opened.inc();
         self.open.inc();
-        CountedConnection { counters: Arc::clone(self), end: End(Arc::new(AtomicU8::new(otherwise as u8))) }
+        CountedConnection {
+            counters: Arc::clone(self),
+            end: CloseCause(Arc::new(AtomicU8::new(otherwise as u8))),
+        }
     }
 }
 
 impl CountedConnection {
     /// What says why it is closed.
-    pub(crate) const fn end(&self) -> &End {
+    pub(crate) const fn end(&self) -> &CloseCause {
         &self.end
     }
 }
 
-impl End {
+impl CloseCause {
     /// It is closed for this reason, unless it goes on after all.
     pub(crate) fn is(&self, why: Closed) {
         self.0.store(why as u8, Ordering::Relaxed);
@@ -169,7 +172,7 @@ mod tests {
     fn a_connection_is_counted_as_opened_and_as_closed_with_its_reason() {
         let metrics = Metrics::new();
         let open = IntGauge::new("open", "open").unwrap();
-        let counts = PoolMetrics::new(&metrics, open.clone()).of("api");
+        let counts = UpstreamMetrics::new(&metrics, open.clone()).of("api");
         let (first, second) = (counts.opened(Closed::Request), counts.opened(Closed::Upstream));
         counts.reused(3);
         assert_eq!(open.get(), 2);

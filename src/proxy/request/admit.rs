@@ -5,10 +5,10 @@ use http::request::Parts;
 
 use super::guard::Caller;
 use super::max_forwards::max_forwards;
-use super::route_table::Entry;
+use super::route_table::RouteEntry;
 use super::worker_routes::LocalTable;
 use crate::proxy::downstream::context::Downstream;
-use crate::proxy::error::{BadRequest, PathFault, ProxyError, Rejected};
+use crate::proxy::error::{BadRequest, PathFault, ProxyError, RejectedRequest};
 use crate::proxy::message::fields::Present;
 use crate::proxy::message::path::judge;
 use crate::proxy::message::target;
@@ -16,7 +16,7 @@ use crate::proxy::message::target;
 /// What is to be done with a request that may pass.
 pub(super) enum Admitted<'t> {
     /// Forward it.
-    Route { entry: &'t Entry, caller: Caller },
+    Route { entry: &'t RouteEntry, caller: Caller },
     /// A browser asks whether an allowed origin may send the request that it has in mind.
     Preflight,
     /// `Max-Forwards` says that it ends here (RFC 9110 section 7.6.2).
@@ -71,7 +71,7 @@ fn admit_target<'t>(
     let caller = match judged {
         Err(reason) => {
             downstream.worker.proxy().metrics.rejected(reason);
-            let rejected = Rejected::of(reason, headers);
+            let rejected = RejectedRequest::of(reason, headers);
             guard.report(&rejected);
             return Err(ProxyError::Refused(rejected));
         }
@@ -88,7 +88,7 @@ fn admit_target<'t>(
 }
 
 /// The route that a request takes.
-fn find<'t>(table: &'t LocalTable, authority: &str, parts: &Parts) -> Result<&'t Entry, ProxyError> {
+fn find<'t>(table: &'t LocalTable, authority: &str, parts: &Parts) -> Result<&'t RouteEntry, ProxyError> {
     let path = judge(target::path(parts)?)?;
     table.routes.find(authority, &path, &parts.method)
 }

@@ -13,7 +13,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::guard::{Caller, Sentry};
-use crate::proxy::error::{BadRequest, ProxyError, Rejection};
+use crate::proxy::error::{BadRequest, GuardRejection, ProxyError};
 use crate::proxy::message::problem::CUPBEARER_RESPONSE;
 
 /// The allowed origin that a request came from, if it came from one.
@@ -27,7 +27,7 @@ pub(super) fn origin_of(caller: Caller, headers: &HeaderMap) -> Option<HeaderVal
 /// The allowed origin whose page may read that its request was refused, and why. Where the guard doubts the origin, none.
 pub(super) fn reader(sentry: &Sentry, error: &ProxyError, headers: &HeaderMap) -> Option<HeaderValue> {
     let doubtful = match error {
-        ProxyError::Refused(rejected) => rejected.reason != Rejection::Secret,
+        ProxyError::Refused(rejected) => rejected.reason != GuardRejection::Secret,
         ProxyError::BadRequest(fault) => {
             matches!(fault, BadRequest::Host | BadRequest::NoHost | BadRequest::TwoHosts | BadRequest::User)
         }
@@ -210,9 +210,9 @@ mod tests {
         let guard = Guard { allowed_origins: vec!["https://app.example.com".into()], ..Guard::default() };
         let sentry = Sentry::new(guard);
         let page = headers(&[("origin", "https://app.example.com")]);
-        assert!(reader(&sentry, &Rejection::Secret.into(), &page).is_some());
+        assert!(reader(&sentry, &GuardRejection::Secret.into(), &page).is_some());
         assert!(reader(&sentry, &ProxyError::NoRoute, &page).is_some());
-        assert!(reader(&sentry, &Rejection::Host.into(), &page).is_none());
+        assert!(reader(&sentry, &GuardRejection::Host.into(), &page).is_none());
         let other = headers(&[("origin", "https://evil.example")]);
         assert!(reader(&sentry, &ProxyError::NoRoute, &other).is_none());
     }

@@ -12,14 +12,14 @@ use crate::token::{Binding, Credentials, Rejection, TokenHandle};
 #[derive(Debug)]
 pub(crate) enum Attached {
     /// The request carries it.
-    Yes(Used),
+    Yes(AttachedCredentials),
     /// None is usable now; the head is as it was.
     No,
 }
 
 /// What is to be remembered of the credentials that a request carries.
 #[derive(Debug)]
-pub(crate) struct Used {
+pub(crate) struct AttachedCredentials {
     /// Which of the token's: what is said where they are refused.
     pub(crate) generation: u64,
     /// What the request has to prove besides each time that it goes out (RFC 9449 section 7); `None`: nothing.
@@ -38,9 +38,13 @@ pub(crate) fn attach(headers: &mut HeaderMap, token: &TokenHandle, now: BootInst
 }
 
 /// Puts `credentials` on, in place of any that were there.
-pub(crate) fn put(headers: &mut HeaderMap, credentials: &Credentials) -> Used {
+pub(crate) fn put(headers: &mut HeaderMap, credentials: &Credentials) -> AttachedCredentials {
     headers.insert(credentials.header.clone(), credentials.value.clone());
-    Used { generation: credentials.generation, binding: credentials.binding.clone(), caller: None }
+    AttachedCredentials {
+        generation: credentials.generation,
+        binding: credentials.binding.clone(),
+        caller: None,
+    }
 }
 
 /// Says that the credentials of `generation` were refused. `None`: they were traded for what is no token.

@@ -8,19 +8,19 @@ use cupbearer_h1::Malformed::UnexpectedSwitch;
 use http::{Method, Response, StatusCode, Uri, Version};
 use hyper::body::Body as _;
 
-use super::credentials::Used;
+use super::credentials::AttachedCredentials;
 use super::grpc::{self, TrailerWatch};
 use super::response_body::ResponseBody;
 use super::retry_unauthorized::{may_refuse, note_unlisted, recover};
 use super::rewrite::Rewriter;
-use super::route_table::Entry;
-use super::sender::Sender;
+use super::route_table::RouteEntry;
+use super::sender::RequestSender;
 use crate::clock;
 use crate::proxy::downstream::context::Downstream;
 use crate::proxy::downstream::exchange::Exchange;
 use crate::proxy::error::ProxyError;
-use crate::proxy::message::headers::{Expect, HopFields};
-use crate::proxy::message::outbound_head::Head;
+use crate::proxy::message::headers::{Expect, HopByHop};
+use crate::proxy::message::outbound_head::OutboundHead;
 use crate::proxy::settings::{OnUnauthorized, Route};
 use crate::proxy::upstream::attempt::Waits;
 use crate::proxy::upstream::download::Download;
@@ -33,12 +33,12 @@ use crate::proxy::websocket::handshake::{Handshake, HandshakeOutcome};
 
 /// A request, but for its body, made for the next hop.
 pub(super) struct Outbound<'t> {
-    pub(crate) head: &'t mut Head,
-    pub(crate) hop: HopFields,
+    pub(crate) head: &'t mut OutboundHead,
+    pub(crate) hop: HopByHop,
     /// The route that it takes.
-    pub(crate) entry: &'t Entry,
+    pub(crate) entry: &'t RouteEntry,
     /// The credentials that the proxy put on; `None`: none.
-    pub(crate) used: Option<Used>,
+    pub(crate) used: Option<AttachedCredentials>,
     /// Where the head asks for a WebSocket.
     pub(crate) handshake: Option<Box<Handshake>>,
     /// What is counted and told of the request.
@@ -79,9 +79,20 @@ pub(super) async fn forward(
     }
     let (token, tracing, timing) = (entry.token.as_ref(), exchange.tracing(), exchange.timing());
     let (waits, rounds) = (Waits::default(), Cell::new(0));
-    let sender =
-        Sender { pool, downstream, token, tracing, timing, waits, rounds, upload, opener, begun, rewriting };
-    let mut received = sender.round(head, body, used.as_ref(), sender.deadline()).await?;
+    let sender = RequestSender {
+        pool,
+        downstream,
+        token,
+        tracing,
+        timing,
+        waits,
+        rounds,
+        upload,
+        opener,
+        begun,
+        rewriting,
+    };
+    let mut received = sender.send_with_retry(head, body, used.as_ref(), sender.deadline()).await?;
     let is_post = head.method == Method::POST;
     if let Some(used) = &mut used
         && may_refuse(&entry.route, &received)
@@ -121,14 +132,18 @@ pub(super) async fn forward(
 }
 
 /// Bytes of a request's body that are kept: none where it will not be sent again.
-fn record_limit(route: &Route, used: &Used) -> usize {
+fn record_limit(route: &Route, used: &AttachedCredentials) -> usize {
     // One that carries a proof may have to go out again with the upstream's nonce.
     let may_repeat = route.on_unauthorized == OnUnauthorized::Replay || used.binding.is_some();
     if may_repeat { route.replay_body_limit } else { 0 }
 }
 
 /// What looks at the trailers of a gRPC call, which is always a POST and answered by HTTP/2.
-fn watch_of(entry: &Entry, used: Used, answer: &Response<Download>) -> Option<TrailerWatch> {
+fn watch_of(
+    entry: &RouteEntry,
+    used: AttachedCredentials,
+    answer: &Response<Download>,
+) -> Option<TrailerWatch> {
     let of_call = answer.version() == Version::HTTP_2 && grpc::is_grpc(answer.headers());
     if !of_call || entry.route.on_unauthorized == OnUnauthorized::Pass || answer.body().is_end_stream() {
         return None;

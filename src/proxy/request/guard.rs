@@ -22,7 +22,7 @@ use crate::clock;
 use crate::net::browser::{Initiator, is_browser, is_navigation, is_of_extension, is_speculative};
 use crate::net::host_policy::is_loopback_host;
 use crate::net::names::Subject;
-use crate::proxy::error::{Rejected, Rejection};
+use crate::proxy::error::{GuardRejection, RejectedRequest};
 use crate::proxy::message::forwarded::{is_origin_of, scheme};
 use crate::proxy::message::peer::Peer;
 use crate::secret::Secret;
@@ -54,8 +54,8 @@ pub(super) struct Sentry {
     /// Of the shared secrets: digests are of one length, so that a comparison does not tell a secret's.
     secrets: Vec<Digest>,
     since: Instant,
-    /// For each of [`Rejection::ALL`].
-    log: [LogGap; Rejection::ALL.len()],
+    /// For each of [`GuardRejection::ALL`].
+    log: [LogGap; GuardRejection::ALL.len()],
     /// Tells it from every other one of this process: what a connection that it let in remembers.
     number: u64,
 }
@@ -94,18 +94,18 @@ impl Sentry {
         headers: &HeaderMap,
         says_page: bool,
         use_credentials: bool,
-    ) -> Result<Caller, Rejection> {
+    ) -> Result<Caller, GuardRejection> {
         self.judge_peer(peer)?;
         let host = host_of(authority);
         let is_loopback = is_loopback_host(host);
         if !is_loopback && !self.owns(host, peer) {
-            return Err(Rejection::Host);
+            return Err(GuardRejection::Host);
         }
         let is_blind = !is_loopback && self.is_blind(host, peer);
         if !says_page {
             let hidden = use_credentials && is_blind && is_browser(headers);
             return if hidden {
-                Err(Rejection::InsecureHost)
+                Err(GuardRejection::InsecureHost)
             } else {
                 self.judge_secret(Caller::Local, headers)
             };
@@ -121,9 +121,9 @@ impl Sentry {
     }
 
     /// Lets `caller` pass with a shared secret, where there is one.
-    fn judge_secret(&self, caller: Caller, headers: &HeaderMap) -> Result<Caller, Rejection> {
+    fn judge_secret(&self, caller: Caller, headers: &HeaderMap) -> Result<Caller, GuardRejection> {
         if !self.secrets.is_empty() && !self.knows_secret(headers) {
-            return Err(Rejection::Secret);
+            return Err(GuardRejection::Secret);
         }
         Ok(caller)
     }
@@ -146,9 +146,9 @@ impl Sentry {
     }
 
     /// Reports a refusal in the log: the first for each reason, and at most one a minute.
-    pub(crate) fn report(&self, rejected: &Rejected) {
+    pub(crate) fn report(&self, rejected: &RejectedRequest) {
         let passed = clock::now().saturating_duration_since(self.since);
-        let gap = Rejection::ALL.iter().zip(&self.log).find(|(reason, _)| **reason == rejected.reason);
+        let gap = GuardRejection::ALL.iter().zip(&self.log).find(|(reason, _)| **reason == rejected.reason);
         if gap.is_some_and(|(_, gap)| gap.is_over(passed)) {
             let (reason, origin) = (rejected.reason.as_str(), rejected.origin.as_deref());
             tracing::warn!(reason, origin, help = %rejected, "the guard refused a request");
@@ -161,18 +161,18 @@ impl Sentry {
     }
 
     /// Judges who connected: once per connection, for that does not change. Who is refused is judged again.
-    fn judge_peer(&self, peer: &Peer) -> Result<(), Rejection> {
+    fn judge_peer(&self, peer: &Peer) -> Result<(), GuardRejection> {
         let Guard { allowed_uids, allowed_subjects, .. } = &self.guard;
         if (allowed_uids.is_empty() && allowed_subjects.is_empty()) || peer.passed.get() == self.number {
             return Ok(());
         }
         let is_unix = peer.local.is_none();
         if is_unix && !allowed_uids.is_empty() && !peer.uid.is_some_and(|uid| allowed_uids.contains(&uid)) {
-            return Err(Rejection::Uid);
+            return Err(GuardRejection::Uid);
         }
         let by_certificate = (!is_unix || peer.tls) && !allowed_subjects.is_empty();
         if by_certificate && !peer.names.iter().any(|name| allowed_subjects.contains(name)) {
-            return Err(Rejection::Subject);
+            return Err(GuardRejection::Subject);
         }
         peer.passed.set(self.number);
         Ok(())
@@ -185,28 +185,28 @@ impl Sentry {
         peer: &Peer,
         headers: &HeaderMap,
         is_blind: bool,
-    ) -> Result<Caller, Rejection> {
+    ) -> Result<Caller, GuardRejection> {
         let initiator = Initiator::of(headers);
         if initiator != Initiator::SameOrigin && is_speculative(headers) {
-            return Err(Rejection::Speculative);
+            return Err(GuardRejection::Speculative);
         }
-        let origin = only(headers, &ORIGIN).map_err(|()| Rejection::Origin)?;
+        let origin = only(headers, &ORIGIN).map_err(|()| GuardRejection::Origin)?;
         if let Some(origin) = origin {
-            let origin = origin.to_str().map_err(|_| Rejection::Origin)?;
+            let origin = origin.to_str().map_err(|_| GuardRejection::Origin)?;
             // The page that this proxy itself serves; its Host was found to be ours just now.
             if !is_origin_of(origin, scheme(peer), authority) {
                 let allowed = self.allows_origin(origin);
-                return if allowed { Ok(Caller::AllowedOrigin) } else { Err(Rejection::Origin) };
+                return if allowed { Ok(Caller::AllowedOrigin) } else { Err(GuardRejection::Origin) };
             }
         }
         match initiator {
-            Initiator::OtherPage if is_navigation(headers) => Err(Rejection::Navigation),
-            Initiator::OtherPage => Err(Rejection::FetchSite),
+            Initiator::OtherPage if is_navigation(headers) => Err(GuardRejection::Navigation),
+            Initiator::OtherPage => Err(GuardRejection::FetchSite),
             // Its GET names no origin: one extension on the list stands for all that the browser lets in here.
             Initiator::Browser if self.knows_extensions() && is_of_extension(headers) => Ok(Caller::Local),
-            Initiator::Browser => Err(Rejection::Unattended),
+            Initiator::Browser => Err(GuardRejection::Unattended),
             Initiator::Unknown if origin.is_none() && is_blind && is_browser(headers) => {
-                Err(Rejection::InsecureHost)
+                Err(GuardRejection::InsecureHost)
             }
             Initiator::SameOrigin | Initiator::Person | Initiator::Unknown => Ok(Caller::Local),
         }
@@ -294,7 +294,7 @@ mod tests {
         peer: &Peer,
         host: &str,
         fields: &[(&'static str, &str)],
-    ) -> Result<Caller, Rejection> {
+    ) -> Result<Caller, GuardRejection> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(*name, value.parse().unwrap());
@@ -305,7 +305,7 @@ mod tests {
         sentry.judge(host, peer, &method, &headers, says_page, true)
     }
 
-    fn judge(host: &str, fields: &[(&'static str, &str)]) -> Result<Caller, Rejection> {
+    fn judge(host: &str, fields: &[(&'static str, &str)]) -> Result<Caller, GuardRejection> {
         judge_at(&sentry(), &tcp(), host, fields)
     }
 
@@ -320,10 +320,10 @@ mod tests {
     fn a_rebound_name_is_refused_whatever_else_it_says() {
         for host in ["evil.example:8080", "localhost.attacker.com", "127.0.0.1.evil.example", "10.0.0.1", ""]
         {
-            assert_eq!(judge(host, &[]), Err(Rejection::Host), "{host}");
+            assert_eq!(judge(host, &[]), Err(GuardRejection::Host), "{host}");
         }
         let rebound = judge("evil.example:8080", &[("origin", "http://evil.example:8080")]);
-        assert_eq!(rebound, Err(Rejection::Host));
+        assert_eq!(rebound, Err(GuardRejection::Host));
     }
 
     #[test]
@@ -343,11 +343,15 @@ mod tests {
             "orders.local..",
             "x.orders.local.",
         ] {
-            assert_eq!(judge(host, &[]), Err(Rejection::Host), "{host}");
+            assert_eq!(judge(host, &[]), Err(GuardRejection::Host), "{host}");
         }
         let page = |origin| judge("localhost.:8080", &[("origin", origin)]);
         assert_eq!(page("http://localhost.:8080"), Ok(Caller::Local));
-        assert_eq!(page("http://localhost:8080"), Err(Rejection::Origin), "another origin, to a browser");
+        assert_eq!(
+            page("http://localhost:8080"),
+            Err(GuardRejection::Origin),
+            "another origin, to a browser"
+        );
     }
 
     #[test]
@@ -358,23 +362,23 @@ mod tests {
         for other in
             ["http://localhost.attacker.com", "https://localhost:8080", "null", "http://localhost", ""]
         {
-            assert_eq!(origin(other), Err(Rejection::Origin), "{other}");
+            assert_eq!(origin(other), Err(GuardRejection::Origin), "{other}");
         }
     }
 
     #[test]
     fn a_request_that_another_site_began_is_refused() {
         let site = |s: &str| judge("localhost:8080", &[("sec-fetch-site", s)]);
-        assert_eq!(site("none"), Err(Rejection::Unattended), "no navigation of a person's");
+        assert_eq!(site("none"), Err(GuardRejection::Unattended), "no navigation of a person's");
         assert_eq!(site("same-origin"), Ok(Caller::Local));
-        assert_eq!(site("cross-site"), Err(Rejection::FetchSite));
+        assert_eq!(site("cross-site"), Err(GuardRejection::FetchSite));
         assert_eq!(
             site("same-site"),
-            Err(Rejection::FetchSite),
+            Err(GuardRejection::FetchSite),
             "other ports of localhost are the same site"
         );
         let led = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
-        assert_eq!(judge("localhost:8080", &led), Err(Rejection::Navigation));
+        assert_eq!(judge("localhost:8080", &led), Err(GuardRejection::Navigation));
     }
 
     #[test]
@@ -391,10 +395,10 @@ mod tests {
         assert_eq!(judge(&sentry(), "localhost", &[("origin", "https://evil.example")]), Ok(Caller::Local));
         let allowed = ("origin", "http://localhost:3000");
         assert_eq!(judge(&sentry(), "localhost", &[allowed]), Ok(Caller::AllowedOrigin));
-        assert_eq!(judge(&sentry(), "evil.example", &[led]), Err(Rejection::Host));
+        assert_eq!(judge(&sentry(), "evil.example", &[led]), Err(GuardRejection::Host));
         let shared_secrets = vec![Secret::new("the-secret-of-all".to_owned())];
         let secret = Sentry::new(Guard { shared_secrets, ..Guard::default() });
-        assert_eq!(judge(&secret, "localhost", &[led]), Err(Rejection::Secret));
+        assert_eq!(judge(&secret, "localhost", &[led]), Err(GuardRejection::Secret));
         let shown = ("x-cupbearer-secret", "the-secret-of-all");
         assert_eq!(judge(&secret, "localhost", &[led, shown]), Ok(Caller::Local));
     }
@@ -408,7 +412,7 @@ mod tests {
             ("user-agent", "Mozilla/5.0"),
         ];
         assert_eq!(judge("localhost:8080", &typed), Ok(Caller::Local));
-        assert_eq!(judge("localhost:8080", &typed[..2]), Err(Rejection::Unattended));
+        assert_eq!(judge("localhost:8080", &typed[..2]), Err(GuardRejection::Unattended));
     }
 
     #[test]
@@ -427,7 +431,7 @@ mod tests {
                 &[site("cross-site"), speculation],
                 &[("origin", "http://localhost:3000"), site("same-site"), speculation],
             ] {
-                assert_eq!(judge("localhost:8080", fields), Err(Rejection::Speculative), "{fields:?}");
+                assert_eq!(judge("localhost:8080", fields), Err(GuardRejection::Speculative), "{fields:?}");
             }
             assert_eq!(judge("localhost:8080", &[site("same-origin"), speculation]), Ok(Caller::Local));
         }
@@ -438,14 +442,14 @@ mod tests {
         let browser = ("user-agent", "Mozilla/5.0 (X11; Linux x86_64)");
         let here = "127.0.0.1:80";
         for host in ["orders.local", "Orders.Local.:8080"] {
-            assert_eq!(judge(host, &[browser]), Err(Rejection::InsecureHost), "{host}");
+            assert_eq!(judge(host, &[browser]), Err(GuardRejection::InsecureHost), "{host}");
             assert_eq!(judge(host, &[("user-agent", "curl/8.5.0")]), Ok(Caller::Local), "{host}");
         }
         let at = Peer { local: "10.0.0.1:8080".parse().ok(), ..Peer::default() };
-        assert_eq!(judge_at(&sentry(), &at, "10.0.0.1:8080", &[browser]), Err(Rejection::InsecureHost));
+        assert_eq!(judge_at(&sentry(), &at, "10.0.0.1:8080", &[browser]), Err(GuardRejection::InsecureHost));
         assert_eq!(
             judge_at(&sentry(), &Peer::default(), "orders.local", &[browser]),
-            Err(Rejection::InsecureHost)
+            Err(GuardRejection::InsecureHost)
         );
         for host in ["localhost", "localhost.:1", here, "[::1]:9"] {
             assert_eq!(judge(host, &[browser]), Ok(Caller::Local), "{host}");
@@ -465,7 +469,7 @@ mod tests {
             shared_secrets: vec![Secret::new("the-secret".into())],
             ..Guard::default()
         });
-        assert_eq!(judge_at(&secret, &tcp(), "orders.local", &[browser]), Err(Rejection::Secret));
+        assert_eq!(judge_at(&secret, &tcp(), "orders.local", &[browser]), Err(GuardRejection::Secret));
         assert_eq!(
             judge_at(&secret, &tcp(), "orders.local", &[browser, (NAME, "the-secret")]),
             Ok(Caller::Local)
@@ -478,22 +482,22 @@ mod tests {
             judge_at(&sentry(), &Peer { tls, ..tcp() }, "localhost:8443", &[("origin", origin)])
         };
         assert_eq!(judge(true, "https://localhost:8443"), Ok(Caller::Local));
-        assert_eq!(judge(true, "http://localhost:8443"), Err(Rejection::Origin));
-        assert_eq!(judge(false, "https://localhost:8443"), Err(Rejection::Origin));
+        assert_eq!(judge(true, "http://localhost:8443"), Err(GuardRejection::Origin));
+        assert_eq!(judge(false, "https://localhost:8443"), Err(GuardRejection::Origin));
     }
 
     #[test]
     fn our_own_origin_does_not_help_what_another_site_began() {
         let fields = [("origin", "http://localhost:8080"), ("sec-fetch-site", "cross-site")];
-        assert_eq!(judge("localhost:8080", &fields), Err(Rejection::FetchSite));
+        assert_eq!(judge("localhost:8080", &fields), Err(GuardRejection::FetchSite));
     }
 
     #[test]
     fn fields_that_come_twice_are_refused() {
         let origin = ("origin", "http://localhost:8080");
-        assert_eq!(judge("localhost:8080", &[origin, origin]), Err(Rejection::Origin));
+        assert_eq!(judge("localhost:8080", &[origin, origin]), Err(GuardRejection::Origin));
         let site = ("sec-fetch-site", "same-origin");
-        assert_eq!(judge("localhost:8080", &[site, site]), Err(Rejection::FetchSite));
+        assert_eq!(judge("localhost:8080", &[site, site]), Err(GuardRejection::FetchSite));
     }
 
     #[test]
@@ -502,9 +506,9 @@ mod tests {
         for host in ["localhost", "127.0.0.1", "orders.local"] {
             assert_eq!(judge_at(&sentry(), &unix, host, &[]), Ok(Caller::Local), "{host}");
         }
-        assert_eq!(judge_at(&sentry(), &unix, "evil.example", &[]), Err(Rejection::Host));
+        assert_eq!(judge_at(&sentry(), &unix, "evil.example", &[]), Err(GuardRejection::Host));
         let page = [("origin", "https://evil.example")];
-        assert_eq!(judge_at(&sentry(), &unix, "localhost", &page), Err(Rejection::Origin));
+        assert_eq!(judge_at(&sentry(), &unix, "localhost", &page), Err(GuardRejection::Origin));
     }
 
     #[test]
@@ -518,16 +522,16 @@ mod tests {
         assert_eq!(judge(&[(NAME, "new-one")]), Ok(Caller::Local));
         assert_eq!(judge(&[(NAME, "old-one")]), Ok(Caller::Local), "during a rotation");
         for wrong in ["", "new-on", "new-one2", "NEW-ONE", "new-one, old-one"] {
-            assert_eq!(judge(&[(NAME, wrong)]), Err(Rejection::Secret), "{wrong}");
+            assert_eq!(judge(&[(NAME, wrong)]), Err(GuardRejection::Secret), "{wrong}");
         }
-        assert_eq!(judge(&[]), Err(Rejection::Secret));
-        assert_eq!(judge(&[(NAME, "new-one"), (NAME, "new-one")]), Err(Rejection::Secret));
+        assert_eq!(judge(&[]), Err(GuardRejection::Secret));
+        assert_eq!(judge(&[(NAME, "new-one"), (NAME, "new-one")]), Err(GuardRejection::Secret));
         let page = ("origin", "http://localhost:3000");
-        assert_eq!(judge(&[page]), Err(Rejection::Secret), "a page needs it as well");
+        assert_eq!(judge(&[page]), Err(GuardRejection::Secret), "a page needs it as well");
         assert_eq!(judge(&[page, (NAME, "new-one")]), Ok(Caller::AllowedOrigin));
         assert_eq!(judge(&[page, ("access-control-request-method", "PUT")]), Ok(Caller::Preflight));
         let stranger = [("origin", "https://evil.example"), ("access-control-request-method", "PUT")];
-        assert_eq!(judge(&stranger), Err(Rejection::Origin));
+        assert_eq!(judge(&stranger), Err(GuardRejection::Origin));
     }
 
     #[test]
@@ -535,8 +539,8 @@ mod tests {
         let sentry = Sentry::new(Guard { allowed_uids: vec![1000, 0], ..Guard::default() });
         let judge = |peer: Peer| judge_at(&sentry, &peer, "localhost", &[]);
         assert_eq!(judge(Peer { uid: Some(1000), ..Peer::default() }), Ok(Caller::Local));
-        assert_eq!(judge(Peer { uid: Some(1001), ..Peer::default() }), Err(Rejection::Uid));
-        assert_eq!(judge(Peer::default()), Err(Rejection::Uid), "an unknown user");
+        assert_eq!(judge(Peer { uid: Some(1001), ..Peer::default() }), Err(GuardRejection::Uid));
+        assert_eq!(judge(Peer::default()), Err(GuardRejection::Uid), "an unknown user");
         assert_eq!(judge(tcp()), Ok(Caller::Local), "TCP knows no users");
     }
 
@@ -557,9 +561,13 @@ mod tests {
         for refused in
             [&["spiffe://example.com/Orders"][..], &["x.orders.example.com"], &["cn:orders.example.com"], &[]]
         {
-            assert_eq!(judge(refused), Err(Rejection::Subject), "{refused:?}");
+            assert_eq!(judge(refused), Err(GuardRejection::Subject), "{refused:?}");
         }
-        assert_eq!(judge_at(&sentry, &tcp(), "localhost", &[]), Err(Rejection::Subject), "no TLS at all");
+        assert_eq!(
+            judge_at(&sentry, &tcp(), "localhost", &[]),
+            Err(GuardRejection::Subject),
+            "no TLS at all"
+        );
         assert_eq!(judge_at(&sentry, &Peer::default(), "localhost", &[]), Ok(Caller::Local), "a Unix socket");
     }
 
@@ -570,7 +578,7 @@ mod tests {
         let (old, new) = (of(1000), of(1001));
         assert_eq!(judge_at(&old, &peer, "localhost", &[]), Ok(Caller::Local));
         assert_eq!(judge_at(&old, &peer, "localhost", &[]), Ok(Caller::Local));
-        assert_eq!(judge_at(&new, &peer, "localhost", &[]), Err(Rejection::Uid));
+        assert_eq!(judge_at(&new, &peer, "localhost", &[]), Err(GuardRejection::Uid));
     }
 
     const NAME: &str = "x-cupbearer-secret";

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::admit::{Admitted, admit};
 use super::cors;
-use super::credentials::{Attached, Used, attach, put};
+use super::credentials::{Attached, AttachedCredentials, attach, put};
 use super::discard_body::{Sends, discard};
 use super::forward::{BodyUnasked, Outbound, forward};
 use super::limits::take_turn;
@@ -23,33 +23,33 @@ use super::own_credentials::{Own, goes_beside, keeps_own, only_authorization, su
 use super::response_body::ResponseBody;
 use super::retry_unauthorized::has_settled;
 use super::rewrite::Rewriter;
-use super::route_table::Entry;
+use super::route_table::RouteEntry;
 use super::sender::DPOP;
 use super::worker_routes::LocalTable;
 use crate::clock::{self, BootInstant};
 use crate::proxy::downstream::activity::Busy;
-use crate::proxy::downstream::context::{Downstream, Stage};
+use crate::proxy::downstream::context::{Downstream, DrainStage};
 use crate::proxy::downstream::exchange::Exchange;
 use crate::proxy::error::{BadRequest, Malformed, ProxyError};
 use crate::proxy::http2::request_heads;
 use crate::proxy::message::fields::{self, Present};
-use crate::proxy::message::forwarded::Told;
+use crate::proxy::message::forwarded::ForwardedHeaders;
 use crate::proxy::message::headers::{
-    Expect, HopFields, add_via, has_passed, join_cookies, strip_request, strip_response,
+    Expect, HopByHop, add_via, has_passed, join_cookies, strip_request, strip_response,
 };
-use crate::proxy::message::outbound_head::{Asks, Head};
+use crate::proxy::message::outbound_head::{OutboundHead, RequestKind};
 use crate::proxy::message::problem::Call;
-use crate::proxy::message::stream_deadline::{Age, Aging};
+use crate::proxy::message::stream_deadline::{Aging, StreamDeadline};
 use crate::proxy::message::{reason_phrase, upgrade};
-use crate::proxy::observe::access_log::{Answerer, Record};
+use crate::proxy::observe::access_log::{AccessRecord, Answerer};
 use crate::proxy::observe::local_reply_log::bound_of;
-use crate::proxy::observe::timing::Whom;
+use crate::proxy::observe::timing::WaitsFor;
 use crate::proxy::observe::trace;
 use crate::proxy::settings::OwnAuthorization;
 use crate::proxy::upstream::forwarded_target;
 use crate::proxy::upstream::received_body::ReceivedBody;
-use crate::proxy::websocket::handshake::{self, Form, Handshake};
-use crate::proxy::websocket::tunnel::Opening;
+use crate::proxy::websocket::handshake::{self, Handshake, HandshakeForm};
+use crate::proxy::websocket::tunnel::PendingTunnel;
 use crate::token::TokenHandle;
 
 /// Answers a request: with the upstream's answer, or with the proxy's own.
@@ -84,8 +84,8 @@ pub(crate) async fn handle(
                 rewriter.request(table.pools[entry.upstream].upstream(), &mut parts);
             }
             let mut exchange = begin(&downstream, &entry.metrics, &parts, started);
-            let form = if connect.is_some() { Form::Connect } else { Form::Upgrade };
-            let mut age = entry.route.max_stream_age.map(|limit| Age::new(started, limit));
+            let form = if connect.is_some() { HandshakeForm::Connect } else { HandshakeForm::Upgrade };
+            let mut age = entry.route.max_stream_age.map(|limit| StreamDeadline::new(started, limit));
             let answered = {
                 let mut sent =
                     pin!(to_upstream(&table, entry, &downstream, &mut parts, &mut body, form, &mut exchange));
@@ -104,7 +104,7 @@ pub(crate) async fn handle(
                 None => end_with_body(&mut response, exchange, age, call),
                 Some(tunnel) => {
                     let worker = Rc::clone(&downstream.worker);
-                    let opening = Opening { tunnel, exchange, age, worker };
+                    let opening = PendingTunnel { tunnel, exchange, age, worker };
                     opening.begin(&downstream, connect, response.headers_mut());
                 }
             }
@@ -138,7 +138,7 @@ pub(crate) async fn handle(
     if let Some(unwanted) = body {
         discard(&downstream, unwanted, sends);
     }
-    let is_last = downstream.worker.stage() != Stage::Serving || downstream.watch.has_abandoned_body();
+    let is_last = downstream.worker.stage() != DrainStage::Serving || downstream.watch.has_abandoned_body();
     let closes = is_last && !downstream.watch.is_http2();
     if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -151,7 +151,12 @@ pub(crate) async fn handle(
 }
 
 /// Gives an answer's body what ends when it does, and what ends it at its age.
-fn end_with_body(response: &mut Response<ResponseBody>, exchange: Exchange, age: Option<Age>, call: Call) {
+fn end_with_body(
+    response: &mut Response<ResponseBody>,
+    exchange: Exchange,
+    age: Option<StreamDeadline>,
+    call: Call,
+) {
     if let Some(age) = age
         && response.body().may_age()
     {
@@ -164,18 +169,18 @@ fn end_with_body(response: &mut Response<ResponseBody>, exchange: Exchange, age:
 /// Attaches the token, makes the head that goes upstream, and sends it. Takes of `parts` what goes there.
 async fn to_upstream(
     table: &LocalTable,
-    entry: &Entry,
+    entry: &RouteEntry,
     downstream: &Downstream,
     parts: &mut Parts,
     body: &mut Option<ReceivedBody>,
-    form: Form,
+    form: HandshakeForm,
     exchange: &mut Exchange,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     exchange.take_room(parts)?;
     let pool = &table.pools[entry.upstream];
     let upstream = pool.upstream();
     let rewriter = Rewriter::new(&table.routes, entry, parts, &downstream.peer);
-    let told = Told::of(upstream.settings.forwarded, &downstream.peer, parts);
+    let told = ForwardedHeaders::of(upstream.settings.forwarded, &downstream.peer, parts);
     let host = upstream.host(parts);
     let headers = &mut parts.headers;
     let mut hop = strip_request(headers, upstream.settings.forwarded, table.routes.overrides());
@@ -199,7 +204,7 @@ async fn to_upstream(
         used = Some(credentials(headers, token, caller, downstream, exchange).await?);
         let queued = take_turn(entry.limits.as_ref(), downstream, exchange).await?;
         let settling = pin!(has_settled(entry, token, body.as_ref()));
-        if (exchange.timing().wait(Whom::Other, settling).await || queued) && is_ours {
+        if (exchange.timing().wait(WaitsFor::Other, settling).await || queued) && is_ours {
             // It may have been renewed meanwhile.
             used = Some(credentials(headers, token, None, downstream, exchange).await?);
         }
@@ -241,10 +246,10 @@ async fn to_upstream(
     let upgrade = hop.upgrade.take().filter(|_| parts.version == Version::HTTP_11).map(|upgrade| *upgrade);
     let is_bare = parts.method == Method::GET && body.as_ref().is_none_or(ReceivedBody::is_end_stream);
     let handshake = Handshake::wanted(form, upgrade, is_bare, upstream, headers)?;
-    let asks = if handshake.is_some() { Asks::WebSocket } else { Asks::Answer };
+    let asks = if handshake.is_some() { RequestKind::WebSocket } else { RequestKind::Answer };
     let Some(body) = body.take() else { return Err(BadRequest::Body.into()) };
     let method = std::mem::take(&mut parts.method);
-    let mut head = Head { method, uri, headers: std::mem::take(&mut parts.headers), asks };
+    let mut head = OutboundHead { method, uri, headers: std::mem::take(&mut parts.headers), asks };
     let rewriting = rewriter.as_ref().map(|rewriter| (rewriter, &parts.uri));
     let outbound = Outbound { head: &mut head, hop, entry, used, handshake, exchange, rewriting };
     let forwarded = forward(pool, outbound, body, downstream).await;
@@ -262,10 +267,10 @@ async fn to_upstream(
 
 /// What only this route, or this hop, refuses.
 fn refuse_by_route(
-    entry: &Entry,
+    entry: &RouteEntry,
     downstream: &Downstream,
     headers: &HeaderMap,
-    hop: &HopFields,
+    hop: &HopByHop,
 ) -> Result<(), ProxyError> {
     if hop.via && has_passed(headers, &downstream.worker.proxy().via.pseudonym) {
         return Err(ProxyError::Loop);
@@ -290,23 +295,26 @@ async fn credentials(
     caller: Option<HeaderValue>,
     downstream: &Downstream,
     exchange: &Exchange,
-) -> Result<Used, ProxyError> {
+) -> Result<AttachedCredentials, ProxyError> {
     let waits = || exchange.tracing().map(|tracing| tracing.wait(token.name()));
     let timing = exchange.timing();
     let credentials = match &caller {
         Some(caller) => {
             let mut asked = pin!(token.on_behalf(subject(caller)?));
             if let Some(known) = asked.as_mut().now_or_never() {
-                return Ok(Used { caller: Some(caller.clone()), ..put(headers, &*known?) });
+                return Ok(AttachedCredentials { caller: Some(caller.clone()), ..put(headers, &*known?) });
             }
             let _waits = waits();
-            timing.wait(Whom::Other, asked).await?
+            timing.wait(WaitsFor::Other, asked).await?
         }
         None => match attach(headers, token, BootInstant::now()) {
             Attached::Yes(used) => return Ok(used),
             Attached::No => {
                 let _waits = waits();
-                timing.wait(Whom::Other, pin!(token.wait())).await.map_err(ProxyError::TokenUnavailable)?
+                timing
+                    .wait(WaitsFor::Other, pin!(token.wait()))
+                    .await
+                    .map_err(ProxyError::TokenUnavailable)?
             }
         },
     };
@@ -315,14 +323,14 @@ async fn credentials(
     if !downstream.watch.is_http2() && downstream.stream.has_ended() {
         return Err(ProxyError::ClientGone);
     }
-    Ok(Used { caller, ..put(headers, &credentials) })
+    Ok(AttachedCredentials { caller, ..put(headers, &credentials) })
 }
 
 /// The answer to send, with what only this proxy may say, or what it says itself.
 fn finish(
     downstream: &Downstream,
     exchange: &mut Exchange,
-    entry: Option<&Entry>,
+    entry: Option<&RouteEntry>,
     answered: Result<Response<ResponseBody>, ProxyError>,
     call: Call,
 ) -> Response<ResponseBody> {
@@ -409,12 +417,12 @@ fn begin(
         started,
         busy,
         parts,
-        Record::of(parts, &downstream.peer, &downstream.worker.proxy().records),
+        AccessRecord::of(parts, &downstream.peer, &downstream.worker.proxy().records),
     )
 }
 
 /// The fields that this hop makes anew, after all that the application sent for this hop is gone.
-fn make_hop_fields(headers: &mut HeaderMap, hop: &HopFields, host: HeaderValue) {
+fn make_hop_fields(headers: &mut HeaderMap, hop: &HopByHop, host: HeaderValue) {
     headers.insert(HOST, host);
     if hop.te_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));

@@ -21,12 +21,12 @@ use crate::clock;
 use crate::proxy::downstream::context::Downstream;
 use crate::proxy::downstream::exchange::Exchange;
 use crate::proxy::error::ProxyError;
-use crate::proxy::observe::timing::Whom;
+use crate::proxy::observe::timing::WaitsFor;
 use crate::proxy::settings::{Rate, RouteLimits};
 
 /// The limits of one route, shared by all workers, and kept over a reload that does not change them.
 #[derive(Debug)]
-pub(crate) struct Limits {
+pub(crate) struct RouteGate {
     settings: RouteLimits,
     rate: Option<Bucket>,
     slots: Option<Arc<Semaphore>>,
@@ -38,7 +38,7 @@ pub(crate) struct Limits {
 
 /// A request's leave to go upstream.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub(crate) struct Permit {
     /// Held until the answer's last byte; `None`: the route counts no requests under way.
     pub(crate) slot: Option<OwnedSemaphorePermit>,
     /// Whether it waited: its token may be older than it was.
@@ -48,18 +48,18 @@ pub(crate) struct Turn {
 /// Waits until the route's limits let this request through, and says whether that took any time. What it holds it holds
 /// until the answer's last byte. Whatever has to be waited for besides comes before: who has a turn goes out at once.
 pub(super) async fn take_turn(
-    limits: Option<&Arc<Limits>>,
+    limits: Option<&Arc<RouteGate>>,
     downstream: &Downstream,
     exchange: &mut Exchange,
 ) -> Result<bool, ProxyError> {
     let Some(limits) = limits else { return Ok(false) };
     let entering = pin!(limits.enter(|| !downstream.watch.is_http2() && downstream.stream.has_ended()));
-    let turn = exchange.timing().wait(Whom::Other, entering).await?;
+    let turn = exchange.timing().wait(WaitsFor::Other, entering).await?;
     exchange.hold(turn.slot);
     Ok(turn.has_waited)
 }
 
-impl Limits {
+impl RouteGate {
     /// The limits that `settings` ask for; `None`: none.
     pub(crate) fn new(settings: &RouteLimits) -> Option<Arc<Self>> {
         if settings.rate.is_none() && settings.concurrent.is_none() {
@@ -83,13 +83,13 @@ impl Limits {
 
     /// Lets a request through, now or when its turn comes. `has_hung_up` says whether no client waits for it any more; where
     /// that is known by other means, the future is dropped, and leaves the line so.
-    pub(crate) async fn enter(&self, has_hung_up: impl Fn() -> bool) -> Result<Turn, ProxyError> {
+    pub(crate) async fn enter(&self, has_hung_up: impl Fn() -> bool) -> Result<Permit, ProxyError> {
         let queued = self.queued.load(Ordering::Acquire);
         let refusal = if queued > 0 {
             self.refusal(queued)
         } else {
             match self.pass() {
-                Ok(slot) => return Ok(Turn { slot, has_waited: false }),
+                Ok(slot) => return Ok(Permit { slot, has_waited: false }),
                 Err(refusal) => refusal,
             }
         };
@@ -136,7 +136,7 @@ impl Limits {
         }
     }
 
-    async fn wait(&self, place: Place<'_>, has_hung_up: impl Fn() -> bool) -> Result<Turn, ProxyError> {
+    async fn wait(&self, place: Place<'_>, has_hung_up: impl Fn() -> bool) -> Result<Permit, ProxyError> {
         let deadline = clock::now() + self.settings.queue_timeout;
         let mut turn = pin!(self.turn(&has_hung_up));
         let slot = loop {
@@ -153,7 +153,7 @@ impl Limits {
             }
         };
         drop(place);
-        Ok(Turn { slot, has_waited: true })
+        Ok(Permit { slot, has_waited: true })
     }
 
     /// Waits for the head of the line, and there for both limits. What is taken by the one is given back while the other
@@ -186,7 +186,7 @@ impl Limits {
 }
 
 /// A place in the line, given up where it is dropped.
-struct Place<'l>(&'l Limits);
+struct Place<'l>(&'l RouteGate);
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
@@ -248,14 +248,14 @@ mod tests {
 
     const NEVER: fn() -> bool = || false;
 
-    fn limits(rate: Option<(u32, u32)>, concurrent: Option<usize>, queue: usize) -> Arc<Limits> {
+    fn limits(rate: Option<(u32, u32)>, concurrent: Option<usize>, queue: usize) -> Arc<RouteGate> {
         let second = Duration::from_secs(1);
         let rate = rate.map(|(requests, burst)| Rate { requests, per: second, burst });
         let queue_timeout = Duration::from_secs(5);
-        Limits::new(&RouteLimits { rate, concurrent, queue, queue_timeout }).unwrap()
+        RouteGate::new(&RouteLimits { rate, concurrent, queue, queue_timeout }).unwrap()
     }
 
-    fn retry_after(entered: &Result<Turn, ProxyError>) -> Option<Duration> {
+    fn retry_after(entered: &Result<Permit, ProxyError>) -> Option<Duration> {
         match entered {
             Err(ProxyError::RateLimited { retry_after }) => Some(*retry_after),
             _ => None,
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_route_without_limits_has_none() {
-        assert!(Limits::new(&RouteLimits::default()).is_none());
+        assert!(RouteGate::new(&RouteLimits::default()).is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -35,7 +35,7 @@ enum Content {
     Omitted,
     Full(Bytes),
     /// The proxy's own, whose stream is reset behind it.
-    Refusal(Refusal),
+    Refusal(RefusedBody),
     Upstream(Download),
     /// Not a body: what follows the answer's head in place of one.
     Tunnel(Box<Tunnel>),
@@ -43,7 +43,7 @@ enum Content {
 
 /// How far the refusal of a malformed request of HTTP/2 has come.
 #[derive(Debug)]
-enum Refusal {
+enum RefusedBody {
     Sentence(Bytes),
     /// What was given is being written: a reset takes back what is not.
     Written,
@@ -59,7 +59,7 @@ impl ResponseBody {
     /// stream error all the same (RFC 9113 section 8.1.1).
     pub(super) fn reset_behind(&mut self) {
         self.content = match std::mem::replace(&mut self.content, Content::Empty) {
-            Content::Full(sentence) => Content::Refusal(Refusal::Sentence(sentence)),
+            Content::Full(sentence) => Content::Refusal(RefusedBody::Sentence(sentence)),
             other => other,
         };
     }
@@ -137,7 +137,7 @@ impl Content {
     fn is_through(&self) -> bool {
         match self {
             Self::Upstream(download) => download.is_end_stream() || download.size_hint().exact() == Some(0),
-            Self::Refusal(step) => !matches!(step, Refusal::Sentence(_)),
+            Self::Refusal(step) => !matches!(step, RefusedBody::Sentence(_)),
             Self::Empty | Self::Omitted | Self::Tunnel(_) | Self::Full(_) => self.is_end_stream(),
         }
     }
@@ -176,16 +176,18 @@ impl Body for ResponseBody {
                 this.content = Content::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Content::Refusal(step) => match std::mem::replace(step, Refusal::Reset) {
-                Refusal::Sentence(sentence) => {
-                    *step = Refusal::Written;
+            Content::Refusal(step) => match std::mem::replace(step, RefusedBody::Reset) {
+                RefusedBody::Sentence(sentence) => {
+                    *step = RefusedBody::Written;
                     Poll::Ready(Some(Ok(Frame::data(sentence))))
                 }
-                Refusal::Written => {
+                RefusedBody::Written => {
                     cx.waker().wake_by_ref();
                     Poll::Pending
                 }
-                Refusal::Reset => Poll::Ready(Some(Err(BodyError::Cut(h2::Reason::PROTOCOL_ERROR.into())))),
+                RefusedBody::Reset => {
+                    Poll::Ready(Some(Err(BodyError::Cut(h2::Reason::PROTOCOL_ERROR.into()))))
+                }
             },
             Content::Upstream(download) => Pin::new(download).poll_frame(cx),
         };
@@ -222,7 +224,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Omitted => SizeHint::default(),
-            Content::Full(bytes) | Content::Refusal(Refusal::Sentence(bytes)) => {
+            Content::Full(bytes) | Content::Refusal(RefusedBody::Sentence(bytes)) => {
                 SizeHint::with_exact(bytes.len() as u64)
             }
             Content::Empty | Content::Tunnel(_) | Content::Refusal(_) => SizeHint::with_exact(0),

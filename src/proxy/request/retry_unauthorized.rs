@@ -10,15 +10,15 @@ use std::pin::pin;
 use http::{Response, StatusCode};
 use hyper::body::Body as _;
 
-use super::credentials::{Used, put, reject};
+use super::credentials::{AttachedCredentials, put, reject};
 use super::grpc;
 use super::own_credentials::subject;
-use super::route_table::Entry;
-use super::sender::{Sender, put_away};
+use super::route_table::RouteEntry;
+use super::sender::{RequestSender, put_away};
 use crate::proxy::error::ProxyError;
-use crate::proxy::message::outbound_head::Head;
+use crate::proxy::message::outbound_head::OutboundHead;
 use crate::proxy::observe::metrics::Replay;
-use crate::proxy::observe::timing::Whom;
+use crate::proxy::observe::timing::WaitsFor;
 use crate::proxy::settings::{OnUnauthorized, Route};
 use crate::proxy::upstream::download::{Download, Received};
 use crate::proxy::upstream::received_body::ReceivedBody;
@@ -34,7 +34,7 @@ fn is_listed(route: &Route, status: StatusCode) -> bool {
 }
 
 /// Logs a response that names the token as its reason by another status than the route lists.
-pub(super) fn note_unlisted(entry: &Entry, response: &Response<Download>) {
+pub(super) fn note_unlisted(entry: &RouteEntry, response: &Response<Download>) {
     if let Some(token) = &entry.token
         && entry.route.on_unauthorized != OnUnauthorized::Pass
     {
@@ -52,10 +52,10 @@ pub(super) fn note_unlisted(entry: &Entry, response: &Response<Download>) {
 /// Does what the route says about a refusal, and gives the answer that goes to the application: `refusal`, or that of the
 /// request's repetition.
 pub(super) async fn recover(
-    sender: &Sender<'_>,
-    entry: &Entry,
-    head: &mut Head,
-    used: &mut Used,
+    sender: &RequestSender<'_>,
+    entry: &RouteEntry,
+    head: &mut OutboundHead,
+    used: &mut AttachedCredentials,
     refusal: Received,
 ) -> Result<Received, ProxyError> {
     entry.metrics.unauthorized();
@@ -89,7 +89,7 @@ pub(super) async fn recover(
         count(Replay::BodyTooLarge);
         return Ok(refusal);
     }
-    let newer = match sender.timing.wait(Whom::Other, pin!(outcome(rejection, sender))).await {
+    let newer = match sender.timing.wait(WaitsFor::Other, pin!(outcome(rejection, sender))).await {
         Ok(newer) => newer,
         Err(result) => {
             count(result);
@@ -102,9 +102,9 @@ pub(super) async fn recover(
         count(Replay::BodyTooLarge);
         return Ok(refusal);
     };
-    sender.timing.wait(Whom::Upstream(None), pin!(put_away(refusal, whole))).await;
-    *used = Used { caller: used.caller.take(), ..put(&mut head.headers, &newer) };
-    let answer = sender.round(head, body, Some(used), sender.fresh_deadline()).await;
+    sender.timing.wait(WaitsFor::Upstream(None), pin!(put_away(refusal, whole))).await;
+    *used = AttachedCredentials { caller: used.caller.take(), ..put(&mut head.headers, &newer) };
+    let answer = sender.send_with_retry(head, body, Some(used), sender.fresh_deadline()).await;
     match &answer {
         Err(_) => count(Replay::Broken),
         Ok(answer) if may_refuse(&entry.route, answer) => {
@@ -122,7 +122,11 @@ pub(super) async fn recover(
 
 /// Whether a request has waited for a refresh, at a server that ends the old token with it: one that could not be sent
 /// again afterwards, as its body is longer than what is kept.
-pub(super) async fn has_settled(entry: &Entry, token: &TokenHandle, body: Option<&ReceivedBody>) -> bool {
+pub(super) async fn has_settled(
+    entry: &RouteEntry,
+    token: &TokenHandle,
+    body: Option<&ReceivedBody>,
+) -> bool {
     if !token.is_changing() {
         return false;
     }
@@ -138,7 +142,10 @@ pub(super) async fn has_settled(entry: &Entry, token: &TokenHandle, body: Option
 }
 
 /// The new credentials, or why there are none.
-async fn outcome(rejection: Rejection, sender: &Sender<'_>) -> Result<std::sync::Arc<Credentials>, Replay> {
+async fn outcome(
+    rejection: Rejection,
+    sender: &RequestSender<'_>,
+) -> Result<std::sync::Arc<Credentials>, Replay> {
     match rejection {
         Rejection::Newer(newer) => Ok(newer),
         Rejection::NotNow => Err(Replay::NotAllowed),

@@ -13,9 +13,9 @@ use std::cell::LazyCell;
 use http::header::{CONTENT_LOCATION, FORWARDED, HOST, LINK, LOCATION, REFRESH, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
-use place::Place;
+use place::RewritePlace;
 
-use super::route_table::{Entry, RouteTable};
+use super::route_table::{RouteEntry, RouteTable};
 use crate::proxy::message::forwarded::{X_FORWARDED_HOST, names_host, scheme};
 use crate::proxy::message::peer::Peer;
 use crate::proxy::settings::{CookieAttributes, Forwarded, Rewrite};
@@ -24,7 +24,7 @@ use crate::proxy::upstream::api::Upstream;
 /// The rewriting of one request and its response.
 pub(super) struct Rewriter<'r> {
     routes: &'r RouteTable,
-    entry: &'r Entry,
+    entry: &'r RouteEntry,
     method: Method,
     scheme: &'static str,
     /// The request's Host, where its target has no authority.
@@ -33,7 +33,12 @@ pub(super) struct Rewriter<'r> {
 
 impl<'r> Rewriter<'r> {
     /// `None`: the route rewrites nothing.
-    pub(crate) fn new(routes: &'r RouteTable, entry: &'r Entry, parts: &Parts, peer: &Peer) -> Option<Self> {
+    pub(crate) fn new(
+        routes: &'r RouteTable,
+        entry: &'r RouteEntry,
+        parts: &Parts,
+        peer: &Peer,
+    ) -> Option<Self> {
         let Rewrite { addresses, cookies } = entry.route.rewrite;
         if !addresses && cookies == CookieAttributes::default() {
             return None;
@@ -55,7 +60,7 @@ impl<'r> Rewriter<'r> {
             let mut values = parts.headers.get_all(name).iter();
             // Of several it is not for us to choose.
             let (Some(value), None) = (values.next(), values.next()) else { continue };
-            let text = Text::of(value);
+            let text = FieldText::of(value);
             let to_upstream = |reference: &str| place.to_upstream(&text.address(reference));
             let new = match name.as_str() {
                 "destination" => to_upstream(&text.text),
@@ -81,15 +86,15 @@ impl<'r> Rewriter<'r> {
         let Rewrite { addresses, cookies } = self.entry.route.rewrite;
         let place = LazyCell::new(|| self.place(upstream, uri));
         for (name, value) in headers.iter_mut() {
-            let kind = Kind::of(name, value).filter(|_| addresses);
+            let kind = RewriteKind::of(name, value).filter(|_| addresses);
             let is_cookie = *name == SET_COOKIE && cookies != CookieAttributes::default();
             if kind.is_none() && !is_cookie {
                 continue;
             }
             let Some(place) = place.as_ref() else { return };
-            let text = Text::of(value);
+            let text = FieldText::of(value);
             let new = match kind {
-                Some(Kind::Reference) if *name == LOCATION && self.is_repeated_by(status) => {
+                Some(RewriteKind::Reference) if *name == LOCATION && self.is_repeated_by(status) => {
                     place.redirect(&text.address(&text.text))
                 }
                 Some(kind) => kind.rewrite(&text, place),
@@ -111,10 +116,10 @@ impl<'r> Rewriter<'r> {
         }
     }
 
-    fn place<'p>(&'p self, upstream: &'p Upstream, uri: &'p Uri) -> Option<Place<'p>> {
+    fn place<'p>(&'p self, upstream: &'p Upstream, uri: &'p Uri) -> Option<RewritePlace<'p>> {
         let target = uri.authority().map(http::uri::Authority::as_str);
         let authority = target.or_else(|| self.host.as_ref()?.to_str().ok())?;
-        Place::new(self, upstream, authority, uri)
+        RewritePlace::new(self, upstream, authority, uri)
     }
 }
 
@@ -131,12 +136,12 @@ fn learns_clients_host(upstream: &Upstream, headers: &HeaderMap) -> bool {
 }
 
 /// The text of a value: UTF-8, as most servers write what is not ASCII, or else a character for each byte.
-struct Text<'v> {
+struct FieldText<'v> {
     text: Cow<'v, str>,
     is_utf8: bool,
 }
 
-impl<'v> Text<'v> {
+impl<'v> FieldText<'v> {
     fn of(value: &'v HeaderValue) -> Self {
         let bytes = value.as_bytes();
         match std::str::from_utf8(bytes) {
@@ -172,7 +177,7 @@ impl<'v> Text<'v> {
 
 /// How a field of a response holds an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum RewriteKind {
     /// It is one URI reference (RFC 3986 section 4.1).
     Reference,
     /// Links (RFC 8288 section 3).
@@ -181,7 +186,7 @@ enum Kind {
     Refresh,
 }
 
-impl Kind {
+impl RewriteKind {
     /// `None`: it holds none. Beside the fields that are defined to hold an address, every field does whose value is an
     /// absolute one: providers give the addresses to poll and to upload to many names.
     fn of(name: &HeaderName, value: &HeaderValue) -> Option<Self> {
@@ -215,7 +220,7 @@ impl Kind {
         (is_reference || (!is_policy && is_absolute(value))).then_some(Self::Reference)
     }
 
-    fn rewrite(self, text: &Text<'_>, place: &Place<'_>) -> Option<String> {
+    fn rewrite(self, text: &FieldText<'_>, place: &RewritePlace<'_>) -> Option<String> {
         let to_client = |reference: &str| place.to_client(&text.address(reference));
         match self {
             Self::Reference => to_client(&text.text),

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use http::{HeaderValue, Method};
 
 use super::guard::{Guard, Sentry, host_of};
-use super::limits::Limits;
+use super::limits::RouteGate;
 use super::refused_token_log::RefusalLog;
 use crate::proxy::error::{BadRequest, ProxyError};
 use crate::proxy::message::headers::Overrides;
@@ -20,7 +20,7 @@ use crate::token::TokenHandle;
 #[derive(Debug)]
 pub(crate) struct RouteTable {
     guard: Sentry,
-    entries: Vec<Entry>,
+    entries: Vec<RouteEntry>,
     overrides: Overrides,
     upstreams: Vec<Arc<Upstream>>,
     unrouted: Arc<RouteMetrics>,
@@ -28,21 +28,21 @@ pub(crate) struct RouteTable {
 
 /// A route with what it leads to.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct RouteEntry {
     pub(crate) route: Route,
     /// Which of [`RouteTable::upstreams`].
     pub(crate) upstream: usize,
     pub(crate) token: Option<TokenHandle>,
     pub(crate) metrics: Arc<RouteMetrics>,
     /// `None`: it lets everything through.
-    pub(crate) limits: Option<Arc<Limits>>,
+    pub(crate) limits: Option<Arc<RouteGate>>,
     pub(super) refusals: RefusalLog,
     uses_credentials: bool,
     /// The route's path as [`judge`] reads it most leniently: what other paths are compared with that are read so.
     folded: String,
 }
 
-impl Entry {
+impl RouteEntry {
     /// Whether requests of this route reach what their sender could not reach without the proxy: by a token, or by what the
     /// upstream's connections have.
     pub(super) const fn uses_credentials(&self) -> bool {
@@ -96,11 +96,11 @@ impl RouteTable {
             };
             let uses_credentials = token.is_some() || upstreams[upstream].is_beyond_pages();
             let lenient = judge(&route.path).ok().and_then(|path| path.readings.into_iter().next());
-            Ok(Entry {
+            Ok(RouteEntry {
                 upstream,
                 token,
                 metrics: metrics.route(&route.label()),
-                limits: Limits::new(&route.limits),
+                limits: RouteGate::new(&route.limits),
                 refusals: RefusalLog::new(),
                 uses_credentials,
                 folded: lenient.unwrap_or_else(|| route.path.clone()),
@@ -141,7 +141,7 @@ impl RouteTable {
     }
 
     #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) fn entries(&self) -> &[Entry] {
+    pub(crate) fn entries(&self) -> &[RouteEntry] {
         &self.entries
     }
 
@@ -175,7 +175,7 @@ impl RouteTable {
         host: &str,
         path: &JudgedPath<'_>,
         method: &Method,
-    ) -> Result<&Entry, ProxyError> {
+    ) -> Result<&RouteEntry, ProxyError> {
         let host = host_of(host);
         // A name is the same with the root's dot behind it (RFC 1034 section 3.1).
         let host = host.strip_suffix('.').unwrap_or(host);
@@ -193,7 +193,7 @@ impl RouteTable {
 
     /// Whether a request for `path` reaches what it would by `entry`: by that route, or by another one to the same upstream
     /// that forwards the same path.
-    pub(super) fn leads_as(&self, entry: &Entry, host: &str, path: &str, method: &Method) -> bool {
+    pub(super) fn leads_as(&self, entry: &RouteEntry, host: &str, path: &str, method: &Method) -> bool {
         let found = judge(path).ok().and_then(|path| self.find(host, &path, method).ok());
         found.is_some_and(|found| {
             found.upstream == entry.upstream
@@ -233,7 +233,7 @@ impl RouteTable {
 
     fn why_none(&self, host: &str, path: &str) -> ProxyError {
         let mut methods: Vec<&str> = Vec::new();
-        let fits = |entry: &&Entry| entry.route.fit(host, path, &entry.route.path) == Fit::Exactly;
+        let fits = |entry: &&RouteEntry| entry.route.fit(host, path, &entry.route.path) == Fit::Exactly;
         for entry in self.entries.iter().filter(fits) {
             methods.extend(entry.route.methods.iter().map(Method::as_str));
         }

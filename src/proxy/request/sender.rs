@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, Version};
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 
-use super::credentials::Used;
+use super::credentials::AttachedCredentials;
 use super::rewrite::Rewriter;
 use crate::clock;
 use crate::proxy::downstream::context::Downstream;
@@ -26,21 +26,21 @@ use crate::proxy::downstream::stream::Stream;
 use crate::proxy::error::{BadRequest, ProxyError};
 use crate::proxy::memory::{self, Limited};
 use crate::proxy::message::headers::strip_response;
-use crate::proxy::message::outbound_head::{Asks, Head};
-use crate::proxy::observe::timing::{Outcome, Timing, Whom};
-use crate::proxy::observe::trace::{Tracing, Wait};
+use crate::proxy::message::outbound_head::{OutboundHead, RequestKind};
+use crate::proxy::observe::timing::{Timing, UploadState, WaitsFor};
+use crate::proxy::observe::trace::{Tracing, WaitSpan};
 use crate::proxy::settings::UpstreamSettings;
 use crate::proxy::upstream::attempt::Waits;
 use crate::proxy::upstream::download::Received;
 use crate::proxy::upstream::expect_continue::GateOpener;
-use crate::proxy::upstream::failure::Failure;
-use crate::proxy::upstream::pool::{Age, Company, Pool, Want};
-use crate::proxy::upstream::replay_body::Upload;
+use crate::proxy::upstream::failure::SendFailure;
+use crate::proxy::upstream::pool::{Company, ConnectionAge, Pool, Want};
+use crate::proxy::upstream::replay_body::ReplayBody;
 use crate::proxy::upstream::request_body::RequestBody;
 use crate::token::{Binding, TokenHandle, Verdict};
 
 /// All that the sendings of one request have in common.
-pub(crate) struct Sender<'a> {
+pub(crate) struct RequestSender<'a> {
     pub(crate) pool: &'a Rc<Pool>,
     pub(crate) downstream: &'a Downstream,
     /// Of its route.
@@ -52,7 +52,7 @@ pub(crate) struct Sender<'a> {
     /// How often it was sent, but for what was repeated because a connection was dead or for a nonce (RFC 9449 section 8.2).
     pub(crate) rounds: Cell<u64>,
     /// Its body; `None`: it has none.
-    pub(crate) upload: Option<Rc<Upload>>,
+    pub(crate) upload: Option<Rc<ReplayBody>>,
     /// Where the application waits to be asked for it.
     pub(crate) opener: Option<GateOpener>,
     pub(crate) begun: Instant,
@@ -60,7 +60,7 @@ pub(crate) struct Sender<'a> {
     pub(super) rewriting: Option<(&'a Rewriter<'a>, &'a Uri)>,
 }
 
-impl Sender<'_> {
+impl RequestSender<'_> {
     /// Until when the answer to the first sending may come: counted from its last byte. It bounds the wait for a new
     /// token, too.
     pub(crate) fn deadline(&self) -> Instant {
@@ -77,7 +77,7 @@ impl Sender<'_> {
     }
 
     /// The request waits for a new token, until what this gives is dropped.
-    pub(crate) fn wait(&self) -> Option<Wait<'_>> {
+    pub(crate) fn wait(&self) -> Option<WaitSpan<'_>> {
         Some(self.tracing?.wait(self.token?.name()))
     }
 
@@ -88,7 +88,7 @@ impl Sender<'_> {
 
     /// Whether nothing of the request is still to be sent.
     pub(super) fn has_sent_all(&self) -> bool {
-        self.upload.as_ref().is_none_or(|upload| upload.progress().outcome() == Outcome::Sent)
+        self.upload.as_ref().is_none_or(|upload| upload.progress().outcome() == UploadState::Sent)
     }
 
     /// The body of another sending; the one before it fails from now on. `None`: it cannot be repeated.
@@ -99,11 +99,11 @@ impl Sender<'_> {
 
     /// Sends the request and waits for its answer, on as many connections as it takes. `deadline` is for one without a
     /// body.
-    pub(crate) async fn round(
+    pub(crate) async fn send_with_retry(
         &self,
-        head: &mut Head,
+        head: &mut OutboundHead,
         body: RequestBody,
-        used: Option<&Used>,
+        used: Option<&AttachedCredentials>,
         deadline: Instant,
     ) -> Answer {
         let span = self.tracing.map(|tracing| {
@@ -150,7 +150,12 @@ impl Sender<'_> {
         }
     }
 
-    async fn send(&self, head: &mut Head, mut body: RequestBody, binding: Option<&Binding>) -> Answer {
+    async fn send(
+        &self,
+        head: &mut OutboundHead,
+        mut body: RequestBody,
+        binding: Option<&Binding>,
+    ) -> Answer {
         let pool = self.pool;
         let mut want = Want::Any;
         let (mut stale, mut unprocessed) = (0, Unprocessed::default());
@@ -162,11 +167,13 @@ impl Sender<'_> {
         let origin = binding.map_or(Cow::Borrowed(""), |_| pool.upstream().origin_of(&head.headers));
         loop {
             let connection = match head.asks {
-                Asks::Answer => {
-                    self.timing.wait(Whom::Connection, pin!(pool.connection(want, company))).await?
+                RequestKind::Answer => {
+                    self.timing.wait(WaitsFor::Connection, pin!(pool.connection(want, company))).await?
                 }
-                Asks::WebSocket => {
-                    self.timing.wait(Whom::Connection, Box::pin(pool.for_websocket(want)).as_mut()).await?
+                RequestKind::WebSocket => {
+                    self.timing
+                        .wait(WaitsFor::Connection, Box::pin(pool.for_websocket(want)).as_mut())
+                        .await?
                 }
             };
             let (age, number) = (connection.age(), connection.number());
@@ -174,10 +181,12 @@ impl Sender<'_> {
                 prove(binding, &origin, head)?;
             }
             let on_interim = |status, headers| self.inform(status, headers);
-            self.timing.sent(age == Age::New);
+            self.timing.sent(age == ConnectionAge::New);
             let sending = pin!(connection.send(pool, head, body, &on_interim, &self.waits));
-            let sent =
-                self.timing.wait(Whom::Upstream(self.upload.as_deref().map(Upload::progress)), sending).await;
+            let sent = self
+                .timing
+                .wait(WaitsFor::Upstream(self.upload.as_deref().map(ReplayBody::progress)), sending)
+                .await;
             let failed = match (sent, binding) {
                 (Ok(answer), None) => return Ok(answer),
                 (Ok(mut response), Some(binding)) => {
@@ -190,7 +199,7 @@ impl Sender<'_> {
                         && let Some(again) = self.again()
                     {
                         self.timing
-                            .wait(Whom::Upstream(None), Box::pin(put_away(response, whole)).as_mut())
+                            .wait(WaitsFor::Upstream(None), Box::pin(put_away(response, whole)).as_mut())
                             .await;
                         body = again;
                         continue;
@@ -199,31 +208,31 @@ impl Sender<'_> {
                 }
                 (Err(failed), _) => failed,
             };
-            let unsent = matches!(failed, Failure::Unsent(_));
+            let unsent = matches!(failed, SendFailure::Unsent(_));
             // An HTTP/2 connection that ends takes many requests with it that the upstream did not look at, and so may the next
             // one: their number says nothing, so that time alone bounds the attempts.
-            let is_unprocessed = number.is_some() && (unsent || matches!(failed, Failure::Unprocessed));
+            let is_unprocessed = number.is_some() && (unsent || matches!(failed, SendFailure::Unprocessed));
             if is_unprocessed {
                 match unprocessed.pause(pool.upstream().settings.connect_timeout) {
                     None => return Err(ProxyError::NotProcessed),
                     Some(Duration::ZERO) => {}
                     Some(pause) => {
                         let pause = Box::pin(tokio::time::sleep(pause));
-                        self.timing.wait(Whom::Connection, pin!(pause)).await;
+                        self.timing.wait(WaitsFor::Connection, pin!(pause)).await;
                     }
                 }
             } else {
                 stale += 1;
             }
             body = match failed {
-                Failure::Unsent(unsent) if is_unprocessed => unsent,
+                SendFailure::Unsent(unsent) if is_unprocessed => unsent,
                 // Nothing was sent. A new connection that took nothing will not do better the next time.
-                Failure::Unsent(unsent) if age == Age::Reused && stale <= MAX_STALE => unsent,
+                SendFailure::Unsent(unsent) if age == ConnectionAge::Reused && stale <= MAX_STALE => unsent,
                 failed => {
                     let again = stale <= MAX_STALE && allows(&head.method, &failed, age, number.is_some());
                     let Some(again) = again.then(|| self.again()).flatten() else {
                         return Err(match failed {
-                            Failure::Died | Failure::Broken
+                            SendFailure::Died | SendFailure::Broken
                                 if company == Company::Alone && number.is_some() =>
                             {
                                 ProxyError::LargeHeadBroken { size: head.size() }
@@ -250,15 +259,15 @@ type Answer = Result<Received, ProxyError>;
 /// bounded, whether it is the application that sends nothing or the upstream that takes nothing.
 async fn while_uploading(
     mut sent: Pin<&mut impl Future<Output = Answer>>,
-    upload: &Upload,
+    upload: &ReplayBody,
     stream: &Stream,
     settings: &UpstreamSettings,
     waits: &Waits,
 ) -> Answer {
     loop {
         let limit = match upload.progress().outcome() {
-            Outcome::Sending => settings.idle_timeout,
-            Outcome::Sent | Outcome::Broken | Outcome::Silent => settings.response_header_timeout,
+            UploadState::Sending => settings.idle_timeout,
+            UploadState::Sent | UploadState::Broken | UploadState::Silent => settings.response_header_timeout,
         };
         let deadline = upload.progress().last() + limit;
         if deadline <= clock::now() {
@@ -268,11 +277,11 @@ async fn while_uploading(
             biased;
             answer = &mut sent => {
                 return answer.map_err(|error| match upload.progress().outcome() {
-                    Outcome::Broken => {
+                    UploadState::Broken => {
                         stream.fault.get().map_or(BadRequest::Body, BadRequest::MalformedBody).into()
                     }
-                    Outcome::Silent => ProxyError::RequestTimeout,
-                    Outcome::Sending | Outcome::Sent => error,
+                    UploadState::Silent => ProxyError::RequestTimeout,
+                    UploadState::Sending | UploadState::Sent => error,
                 });
             }
             // By now more may have been sent, or all of it: then the deadline has moved, and may have come nearer.
@@ -291,7 +300,7 @@ fn late(waits: &Waits) -> ProxyError {
 }
 
 /// Puts a proof of this sending on the request, in place of that of any sending before.
-fn prove(binding: &Binding, origin: &str, head: &mut Head) -> Result<(), ProxyError> {
+fn prove(binding: &Binding, origin: &str, head: &mut OutboundHead) -> Result<(), ProxyError> {
     let proof = binding.proof(&head.method, origin, head.uri.path()).map_err(|_| ProxyError::Proof)?;
     head.headers.insert(DPOP, proof);
     Ok(())
@@ -316,19 +325,19 @@ pub(super) async fn put_away(response: Received, sent_all: bool) {
 
 /// Whether a request that may have been looked at goes out once more: it met `failure` on a connection of `age`; `shared`
 /// says that others are on that connection, too.
-fn allows(method: &Method, failure: &Failure, age: Age, shared: bool) -> bool {
-    let stale = shared || age == Age::Reused;
+fn allows(method: &Method, failure: &SendFailure, age: ConnectionAge, shared: bool) -> bool {
+    let stale = shared || age == ConnectionAge::Reused;
     match failure {
-        Failure::Died | Failure::NotHttp2 => stale && is_idempotent(method),
+        SendFailure::Died | SendFailure::NotHttp2 => stale && is_idempotent(method),
         // The upstream says that it did nothing (RFC 9113 section 8.7).
-        Failure::Unprocessed => shared || stale && is_idempotent(method),
-        Failure::Unsent(_)
-        | Failure::Malformed(_)
-        | Failure::TooLarge(_)
-        | Failure::HeadRefused { .. }
-        | Failure::Cut(_)
-        | Failure::Reset(_)
-        | Failure::Broken => false,
+        SendFailure::Unprocessed => shared || stale && is_idempotent(method),
+        SendFailure::Unsent(_)
+        | SendFailure::Malformed(_)
+        | SendFailure::TooLarge(_)
+        | SendFailure::HeadRefused { .. }
+        | SendFailure::Cut(_)
+        | SendFailure::Reset(_)
+        | SendFailure::Broken => false,
     }
 }
 

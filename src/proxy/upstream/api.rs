@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue};
 use rustls::pki_types::ServerName;
 use url::Url;
 
-use super::connector::Way;
+use super::connector::Connector;
 use super::health::{Condition, KINDS};
 use super::slots::Slots;
 use crate::net::outbound_proxy::{Environment, Unusable};
@@ -35,7 +35,7 @@ pub(crate) struct Upstream {
     /// The path before every forwarded path, without a slash at its end; empty for none.
     pub(crate) base_path: String,
     pub(super) tls: Option<UpstreamTls>,
-    pub(crate) way: Way,
+    pub(crate) connector: Connector,
     /// Places for the connections of all workers, where their number is bounded.
     pub(super) connections: Option<Arc<Slots>>,
     pub(super) http2_connections: Option<Arc<Slots>>,
@@ -82,9 +82,9 @@ impl Upstream {
             _ => None,
         };
         let scheme = if tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-        let way =
-            Way::new(&settings, &scheme, &authority, &Environment::read()).map_err(UpstreamError::Proxy)?;
-        if let Way::Through(proxy) = &way {
+        let connector = Connector::new(&settings, &scheme, &authority, &Environment::read())
+            .map_err(UpstreamError::Proxy)?;
+        if let Connector::HttpProxy(proxy) = &connector {
             let address = proxy.address.authority().map_or("", Authority::as_str);
             tracing::info!(upstream = %name, proxy = %address, "connections go through an HTTP proxy");
         }
@@ -102,7 +102,7 @@ impl Upstream {
             authority,
             base_path: url.path().trim_end_matches('/').to_owned(),
             tls,
-            way,
+            connector,
             connections: settings.max_connections.map(Slots::new),
             http2_connections: settings.http2_connections.map(Slots::for_each),
             reachable: AtomicBool::new(true),
@@ -120,7 +120,7 @@ impl Upstream {
     /// Whether no web page could send it requests by itself: its connections show a client certificate, or lead through a
     /// Unix socket or an HTTP proxy.
     pub(crate) fn is_beyond_pages(&self) -> bool {
-        self.settings.certificate.is_some() || !matches!(self.way, Way::Straight)
+        self.settings.certificate.is_some() || !matches!(self.connector, Connector::Direct)
     }
 
     /// The origin that a request with `headers` has for the upstream, which knows it by its Host.
@@ -183,10 +183,10 @@ impl Upstream {
 
     /// The host whose address its connections lead to; `None`: a Unix socket's.
     pub(super) fn looked_up(&self) -> Option<&str> {
-        match &self.way {
-            Way::Straight => Some(self.authority.host()),
-            Way::Through(proxy) => proxy.address.host(),
-            Way::Socket(_) => None,
+        match &self.connector {
+            Connector::Direct => Some(self.authority.host()),
+            Connector::HttpProxy(proxy) => proxy.address.host(),
+            Connector::Socket(_) => None,
         }
     }
 

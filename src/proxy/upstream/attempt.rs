@@ -16,10 +16,10 @@ use hyper::client::conn::TrySendError;
 
 use super::api::Upstream;
 use super::download::Download;
-use super::failure::Failure;
-use super::h1::{self, Http1Pool, Manner};
+use super::failure::SendFailure;
+use super::h1::{self, Http1Pool, ResponseManner};
 use super::metered::Intake;
-use super::pool::{Age, Connection, Pool};
+use super::pool::{Connection, ConnectionAge, Pool};
 use super::received_body::ReceivedBody;
 use super::request_body::RequestBody;
 use crate::proxy::error::hyper_error::{
@@ -28,7 +28,7 @@ use crate::proxy::error::hyper_error::{
 use crate::proxy::error::{BodyError, Malformed};
 use crate::proxy::http2::head_marks::marked_fields;
 use crate::proxy::memory::HeadRoom;
-use crate::proxy::message::outbound_head::{Asks, Head, size_of_fields};
+use crate::proxy::message::outbound_head::{OutboundHead, RequestKind, size_of_fields};
 use crate::proxy::message::upgrade;
 
 /// Whether a response is late for lack of memory.
@@ -58,7 +58,7 @@ impl Waits {
 }
 
 impl Connection {
-    pub(crate) const fn age(&self) -> Age {
+    pub(crate) const fn age(&self) -> ConnectionAge {
         match self {
             Self::Http1 { age, .. } | Self::Http2 { age, .. } => *age,
         }
@@ -77,17 +77,17 @@ impl Connection {
     pub(crate) async fn send(
         self,
         pool: &Rc<Pool>,
-        head: &Head,
+        head: &OutboundHead,
         body: RequestBody,
         on_interim: &dyn Fn(StatusCode, HeaderMap),
         waits: &Waits,
-    ) -> Result<Response<Download>, Failure> {
+    ) -> Result<Response<Download>, SendFailure> {
         let settings = &pool.upstream().settings;
         let (patience, max_head) = (settings.idle_timeout, settings.max_response_header_size);
         match self {
             Self::Http1 { wire, .. } => {
                 let keeper = Rc::clone(pool) as Rc<Http1Pool>;
-                let manner = Manner { patience, max_head, on_interim, waits: waits.head() };
+                let manner = ResponseManner { patience, max_head, on_interim, waits: waits.head() };
                 let response = h1::send(wire, keeper, head, body, manner).await?;
                 Ok(response.map(|answer| Download::wire(answer, patience)))
             }
@@ -97,24 +97,24 @@ impl Connection {
                     && let size = head.list_size(&pool.upstream().scheme)
                     && size > limit
                 {
-                    return Err(Failure::HeadRefused { size, limit });
+                    return Err(SendFailure::HeadRefused { size, limit });
                 }
                 waits.on(&streams.0);
                 let mut request = to_http2(head, body, pool.upstream());
                 if request.headers_mut().remove(EXPECT).is_some() {
                     on_interim(StatusCode::CONTINUE, HeaderMap::new());
                 }
-                if head.asks == Asks::WebSocket {
+                if head.asks == RequestKind::WebSocket {
                     upgrade::to_connect(&mut request);
                 }
                 let response =
                     sender.try_send_request(request).await.map_err(|failed| failure(failed, max_head))?;
                 if streams.0.has_marks() {
-                    marked_fields(response.headers()).map_err(Failure::Malformed)?;
+                    marked_fields(response.headers()).map_err(SendFailure::Malformed)?;
                 }
                 let size = size_of_fields(response.headers());
                 if size > max_head || response.headers().len() > MAX_FIELDS {
-                    return Err(Failure::TooLarge(max_head));
+                    return Err(SendFailure::TooLarge(max_head));
                 }
                 HeadRoom::default().whole(size, waits.head()).await;
                 let status = response.status();
@@ -124,8 +124,8 @@ impl Connection {
                 });
                 match poll_fn(|cx| Poll::Ready(response.body_mut().look_ahead(cx))).await {
                     Ok(()) => Ok(response),
-                    Err(BodyError::TrailersTooLarge(_)) => Err(Failure::TooLarge(max_head)),
-                    Err(error) => Err(Failure::Cut(error.cut())),
+                    Err(BodyError::TrailersTooLarge(_)) => Err(SendFailure::TooLarge(max_head)),
+                    Err(error) => Err(SendFailure::Cut(error.cut())),
                 }
             }
         }
@@ -133,7 +133,7 @@ impl Connection {
 }
 
 /// Scheme and authority are in the target, not in Host (RFC 9113 section 8.3.1).
-fn to_http2(head: &Head, body: RequestBody, upstream: &Upstream) -> Request<RequestBody> {
+fn to_http2(head: &OutboundHead, body: RequestBody, upstream: &Upstream) -> Request<RequestBody> {
     let mut request = Request::new(body);
     head.method.clone_into(request.method_mut());
     head.headers.clone_into(request.headers_mut());
@@ -147,17 +147,17 @@ fn to_http2(head: &Head, body: RequestBody, upstream: &Upstream) -> Request<Requ
     request
 }
 
-fn failure(mut failed: TrySendError<Request<RequestBody>>, max_head: usize) -> Failure {
+fn failure(mut failed: TrySendError<Request<RequestBody>>, max_head: usize) -> SendFailure {
     match failed.take_message() {
-        Some(unsent) => Failure::Unsent(unsent.into_body()),
-        None if is_unprocessed(failed.error()) => Failure::Unprocessed,
-        None if let Some(reset) = reset_of(failed.error()) => Failure::Reset(reset),
-        None if has_died(failed.error()) => Failure::Died,
-        None if is_over_all_limits(failed.error()) => Failure::TooLarge(max_head),
-        None if is_ended_as_malformed(failed.error()) => Failure::NotHttp2,
+        Some(unsent) => SendFailure::Unsent(unsent.into_body()),
+        None if is_unprocessed(failed.error()) => SendFailure::Unprocessed,
+        None if let Some(reset) = reset_of(failed.error()) => SendFailure::Reset(reset),
+        None if has_died(failed.error()) => SendFailure::Died,
+        None if is_over_all_limits(failed.error()) => SendFailure::TooLarge(max_head),
+        None if is_ended_as_malformed(failed.error()) => SendFailure::NotHttp2,
         None if failed.error().is_parse() || is_judged_malformed(failed.error()) => {
-            Failure::Malformed(Malformed::Http2)
+            SendFailure::Malformed(Malformed::Http2)
         }
-        None => Failure::Broken,
+        None => SendFailure::Broken,
     }
 }

@@ -19,8 +19,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::api::{ALPN_HTTP2, Upstream, UpstreamTls};
 use super::connection_info::ConnectionInfo;
-use super::connector::{Way, address};
-use super::h1::{Http1Connection, Stream, UpstreamLink};
+use super::connector::{Connector, address};
+use super::h1::{Http1Connection, UpstreamLink, UpstreamStream};
 use super::metered::{Intake, Metered};
 use super::peer_settings::{PeerSettings, greet};
 use super::pool::PoolCounts;
@@ -33,11 +33,11 @@ use crate::net::reach::{ReachError, reach as reach_host};
 use crate::net::{http_connect, resolver};
 use crate::proxy::error::{ConnectFault, ConnectStage, DialFault};
 use crate::proxy::http2::window::{connection_window, stream_window};
-use crate::proxy::observe::upstream_metrics::End;
+use crate::proxy::observe::upstream_metrics::CloseCause;
 use crate::proxy::settings::Http2;
 
 /// A new connection, ready for requests; HTTP/2's is driven by a task of this worker until it closes.
-pub(crate) enum Sender {
+pub(crate) enum NewConnection {
     Http1(Http1Connection),
     Http2(NewHttp2),
 }
@@ -45,22 +45,22 @@ pub(crate) enum Sender {
 /// A new connection of HTTP/2.
 pub(crate) struct NewHttp2 {
     pub(crate) sender: http2::SendRequest<RequestBody>,
-    pub(crate) settings: Weak<dyn Settings>,
+    pub(crate) settings: Weak<dyn PeerLimits>,
     pub(crate) peer: PeerSettings,
     pub(super) info: ConnectionInfo,
     pub(super) intake: Rc<Intake>,
     /// Where it is said why it is closed.
-    pub(crate) end: End,
+    pub(crate) end: CloseCause,
 }
 
 /// The making of a connection: until when, and how far it has come.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Attempt<'a> {
+pub(crate) struct DialAttempt<'a> {
     pub(crate) deadline: Instant,
     pub(crate) stage: &'a Cell<ConnectStage>,
 }
 
-impl Attempt<'_> {
+impl DialAttempt<'_> {
     /// Bounds one of its stages.
     async fn within<T>(
         self,
@@ -73,14 +73,14 @@ impl Attempt<'_> {
 }
 
 /// What an HTTP/2 upstream says of itself now.
-pub(crate) trait Settings {
+pub(crate) trait PeerLimits {
     /// Whether it takes extended CONNECT (RFC 8441 section 3).
     fn has_extended_connect(&self) -> bool;
     /// How many streams it allows at a time.
     fn max_streams(&self) -> usize;
 }
 
-impl<T> Settings for RefCell<http2::Connection<T, RequestBody, WorkerExecutor>>
+impl<T> PeerLimits for RefCell<http2::Connection<T, RequestBody, WorkerExecutor>>
 where
     T: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
 {
@@ -107,14 +107,16 @@ pub(super) async fn connect(
     upstream: &Upstream,
     speak: Speak,
     counts: &PoolCounts,
-    attempt: Attempt<'_>,
-) -> Result<Sender, DialFault> {
+    attempt: DialAttempt<'_>,
+) -> Result<NewConnection, DialFault> {
     let started = clock::now();
     let reached = reach(upstream, attempt).await;
     let window = stream_window(clock::now().saturating_duration_since(started));
     match reached {
-        Ok((Socket::Tcp(tcp), info)) => begin(upstream, speak, tcp, info, attempt, counts, window).await,
-        Ok((Socket::Unix(unix), info)) => begin(upstream, speak, unix, info, attempt, counts, window).await,
+        Ok((RawSocket::Tcp(tcp), info)) => begin(upstream, speak, tcp, info, attempt, counts, window).await,
+        Ok((RawSocket::Unix(unix), info)) => {
+            begin(upstream, speak, unix, info, attempt, counts, window).await
+        }
         Err(fault) => Err(fault),
     }
 }
@@ -139,21 +141,21 @@ impl ProbeError {
 pub(crate) async fn probe(upstream: &Upstream) -> Result<&'static str, ProbeError> {
     let stage = Cell::new(ConnectStage::Lookup);
     let deadline = clock::now() + upstream.settings.connect_timeout;
-    let attempt = Attempt { deadline, stage: &stage };
+    let attempt = DialAttempt { deadline, stage: &stage };
     let spoken = async {
         match (&upstream.tls, reach(upstream, attempt).await?.0) {
-            (None, Socket::Tcp(tcp)) => {
+            (None, RawSocket::Tcp(tcp)) => {
                 spoken_on(tcp, upstream.settings.http2 == Http2::PriorKnowledge, attempt).await
             }
-            (None, Socket::Unix(unix)) => {
+            (None, RawSocket::Unix(unix)) => {
                 spoken_on(unix, upstream.settings.http2 == Http2::PriorKnowledge, attempt).await
             }
-            (Some(tls), Socket::Tcp(tcp)) => {
+            (Some(tls), RawSocket::Tcp(tcp)) => {
                 let stream = handshake(tls, tcp, attempt).await?;
                 let http2 = agreed_http2(upstream, &stream);
                 spoken_on(stream, http2, attempt).await
             }
-            (Some(tls), Socket::Unix(unix)) => {
+            (Some(tls), RawSocket::Unix(unix)) => {
                 let stream = handshake(tls, unix, attempt).await?;
                 let http2 = agreed_http2(upstream, &stream);
                 spoken_on(stream, http2, attempt).await
@@ -164,7 +166,7 @@ pub(crate) async fn probe(upstream: &Upstream) -> Result<&'static str, ProbeErro
 }
 
 /// What a connection speaks; HTTP/2 is begun, to see that the other side does.
-async fn spoken_on<S>(stream: S, http2: bool, attempt: Attempt<'_>) -> Result<&'static str, DialFault>
+async fn spoken_on<S>(stream: S, http2: bool, attempt: DialAttempt<'_>) -> Result<&'static str, DialFault>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -180,13 +182,13 @@ async fn begin<S>(
     speak: Speak,
     socket: S,
     info: ConnectionInfo,
-    attempt: Attempt<'_>,
+    attempt: DialAttempt<'_>,
     counts: &PoolCounts,
     window: u32,
-) -> Result<Sender, DialFault>
+) -> Result<NewConnection, DialFault>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Into<Stream> + 'static,
-    TlsStream<S>: Into<Stream>,
+    S: AsyncRead + AsyncWrite + Unpin + Into<UpstreamStream> + 'static,
+    TlsStream<S>: Into<UpstreamStream>,
 {
     let Some(tls) = &upstream.tls else {
         return match upstream.settings.http2 {
@@ -209,7 +211,11 @@ where
     }
 }
 
-async fn handshake<S>(tls: &UpstreamTls, socket: S, attempt: Attempt<'_>) -> Result<TlsStream<S>, DialFault>
+async fn handshake<S>(
+    tls: &UpstreamTls,
+    socket: S,
+    attempt: DialAttempt<'_>,
+) -> Result<TlsStream<S>, DialFault>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -227,22 +233,25 @@ fn agreed_http2<S>(upstream: &Upstream, stream: &TlsStream<S>) -> bool {
 }
 
 /// A connection before anything is said on it.
-enum Socket {
+enum RawSocket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 /// Goes the way to the upstream.
-async fn reach(upstream: &Upstream, attempt: Attempt<'_>) -> Result<(Socket, ConnectionInfo), DialFault> {
-    let (socket, address) = match &upstream.way {
-        Way::Straight => {
+async fn reach(
+    upstream: &Upstream,
+    attempt: DialAttempt<'_>,
+) -> Result<(RawSocket, ConnectionInfo), DialFault> {
+    let (socket, address) = match &upstream.connector {
+        Connector::Direct => {
             let target = address(&upstream.scheme, &upstream.authority);
             attempt.stage.set(ConnectStage::Lookup);
             let dialed =
                 reach_host(&resolver::REQUESTS, &target, attempt.deadline).await.map_err(straight)?;
-            (Socket::Tcp(dialed.stream), Some(dialed.address))
+            (RawSocket::Tcp(dialed.stream), Some(dialed.address))
         }
-        Way::Socket(path) => {
+        Connector::Socket(path) => {
             let connected = async {
                 connect_unix(path, attempt.deadline).await.map_err(|error| match error.kind() {
                     _ if let Some(lack) = Lack::of(&error) => DialFault::Lacking(lack),
@@ -252,9 +261,9 @@ async fn reach(upstream: &Upstream, attempt: Attempt<'_>) -> Result<(Socket, Con
                     _ => DialFault::Unreachable(ConnectFault::Refused),
                 })
             };
-            (Socket::Unix(attempt.within(ConnectStage::Tcp, connected).await?), None)
+            (RawSocket::Unix(attempt.within(ConnectStage::Tcp, connected).await?), None)
         }
-        Way::Through(proxy) => {
+        Connector::HttpProxy(proxy) => {
             attempt.stage.set(ConnectStage::Proxy(ProxyStage::Lookup));
             let reached = reach_host(&resolver::REQUESTS, &proxy.address, attempt.deadline).await;
             let mut dialed = reached.map_err(|error| to_proxy(&error))?;
@@ -265,7 +274,7 @@ async fn reach(upstream: &Upstream, attempt: Attempt<'_>) -> Result<(Socket, Con
                     .map_err(|fault| DialFault::Unreachable(ConnectFault::Proxy(fault)))
             };
             attempt.within(ConnectStage::Proxy(ProxyStage::Tunnel), tunnel).await?;
-            (Socket::Tcp(dialed.stream), Some(dialed.address))
+            (RawSocket::Tcp(dialed.stream), Some(dialed.address))
         }
     };
     Ok((socket, ConnectionInfo::new(address, upstream.settings.max_connection_age)))
@@ -313,8 +322,8 @@ fn to_proxy(error: &ReachError) -> DialFault {
     }
 }
 
-fn http1(stream: Stream, info: ConnectionInfo, counts: &PoolCounts) -> Sender {
-    Sender::Http1(Http1Connection::new(stream, UpstreamLink::new(info, counts.opened_http1())))
+fn http1(stream: UpstreamStream, info: ConnectionInfo, counts: &PoolCounts) -> NewConnection {
+    NewConnection::Http1(Http1Connection::new(stream, UpstreamLink::new(info, counts.opened_http1())))
 }
 
 /// Begins HTTP/2, and waits for the other side to do so.
@@ -324,7 +333,7 @@ async fn http2<S>(
     info: ConnectionInfo,
     counts: &PoolCounts,
     window: u32,
-) -> Result<Sender, DialFault>
+) -> Result<NewConnection, DialFault>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -346,10 +355,10 @@ where
         .await
         .map_err(|_| DialFault::Unreachable(ConnectFault::ClosedEarly))?;
     let connection = Rc::new(RefCell::new(connection));
-    let settings: Weak<dyn Settings> = Rc::downgrade(&(Rc::clone(&connection) as Rc<dyn Settings>));
+    let settings: Weak<dyn PeerLimits> = Rc::downgrade(&(Rc::clone(&connection) as Rc<dyn PeerLimits>));
     drive(poll_fn(move |cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)));
     let peer = beginning.known().await.map_err(DialFault::Unreachable)?;
-    Ok(Sender::Http2(NewHttp2 { sender, settings, peer, info, intake, end }))
+    Ok(NewConnection::Http2(NewHttp2 { sender, settings, peer, info, intake, end }))
 }
 
 /// What hyper takes of a head. It is above the limit that is kept to: over the limit of its own hyper reports no size, and

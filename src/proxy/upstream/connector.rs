@@ -12,16 +12,16 @@ use crate::proxy::settings::UpstreamSettings;
 
 /// How connections to an upstream are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Connector {
     /// To its address.
-    Straight,
+    Direct,
     /// By this Unix socket.
     Socket(PathBuf),
     /// Through this proxy.
-    Through(HttpProxy),
+    HttpProxy(HttpProxy),
 }
 
-impl Way {
+impl Connector {
     /// The way to `authority`, as the settings and the environment say.
     pub(crate) fn new(
         settings: &UpstreamSettings,
@@ -33,7 +33,7 @@ impl Way {
             return Ok(Self::Socket(socket.clone()));
         }
         let proxy = settings.proxy.to(&address(scheme, authority), environment)?;
-        Ok(proxy.map_or(Self::Straight, Self::Through))
+        Ok(proxy.map_or(Self::Direct, Self::HttpProxy))
     }
 }
 

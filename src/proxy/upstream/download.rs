@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http::Response;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::h1::{Http1Body, Stream};
+use super::h1::{Http1Body, UpstreamStream};
 use super::idle_timeout::Silence;
-use super::metered::Place;
+use super::metered::StreamPlace;
 use super::pool::OpenConnection;
 use super::received_body::ReceivedBody;
 use crate::proxy::error::BodyError;
@@ -38,7 +38,7 @@ enum DownloadSource {
 #[derive(Debug)]
 struct SharedBody {
     incoming: ReceivedBody,
-    stream: Rc<Place>,
+    stream: Rc<StreamPlace>,
 }
 
 impl Download {
@@ -48,14 +48,14 @@ impl Download {
     }
 
     /// An answer that comes by HTTP/2, on one of a connection's streams.
-    pub(crate) fn shared(incoming: ReceivedBody, stream: Rc<Place>, idle_timeout: Duration) -> Self {
+    pub(crate) fn shared(incoming: ReceivedBody, stream: Rc<StreamPlace>, idle_timeout: Duration) -> Self {
         let source = DownloadSource::Shared(SharedBody { incoming, stream });
         Self { source, silence: Silence::new(idle_timeout), broken: None }
     }
 
     /// The connection behind a 101 of HTTP/1.1, what of the new protocol was read already, and the connection's count;
     /// `None` for any other answer.
-    pub(crate) fn into_tunnel(self) -> Option<(Stream, Bytes, OpenConnection)> {
+    pub(crate) fn into_tunnel(self) -> Option<(UpstreamStream, Bytes, OpenConnection)> {
         match self.source {
             DownloadSource::Wire(answer) => {
                 answer.into_tunnel().map(|(stream, read, link)| (stream, read, link.into_open()))
@@ -65,7 +65,7 @@ impl Download {
     }
 
     /// The place of an HTTP/2 stream on its connection, for what follows its answer's head; `None` for HTTP/1.1.
-    pub(crate) fn into_place(self) -> Option<Rc<Place>> {
+    pub(crate) fn into_place(self) -> Option<Rc<StreamPlace>> {
         match &self.source {
             DownloadSource::Wire(_) => None,
             DownloadSource::Shared(body) => Some(Rc::clone(&body.stream)),

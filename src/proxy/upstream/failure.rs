@@ -5,7 +5,7 @@ use crate::proxy::error::{Malformed, ProxyError, ResponseCut, StreamReset};
 
 /// How a sending failed.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum SendFailure {
     /// Nothing of the request was sent: its body comes back whole.
     Unsent(RequestBody),
     /// The upstream says that it did not look at the request (RFC 9113 section 8.7).
@@ -28,17 +28,19 @@ pub(crate) enum Failure {
     Broken,
 }
 
-impl From<&Failure> for ProxyError {
-    fn from(failure: &Failure) -> Self {
+impl From<&SendFailure> for ProxyError {
+    fn from(failure: &SendFailure) -> Self {
         match failure {
-            Failure::Malformed(why) => Self::UpstreamMalformed(*why),
-            Failure::TooLarge(limit) => Self::ResponseHeadTooLarge { limit: *limit },
-            Failure::HeadRefused { size, limit } => Self::UpstreamHeadLimit { size: *size, limit: *limit },
-            Failure::Cut(how) => Self::UpstreamCut(*how),
-            Failure::Unprocessed => Self::NotProcessed,
-            Failure::NotHttp2 => Self::UpstreamNotHttp2,
-            Failure::Reset(reset) => Self::UpstreamReset(*reset),
-            Failure::Unsent(_) | Failure::Died | Failure::Broken => Self::UpstreamBroken,
+            SendFailure::Malformed(why) => Self::UpstreamMalformed(*why),
+            SendFailure::TooLarge(limit) => Self::ResponseHeadTooLarge { limit: *limit },
+            SendFailure::HeadRefused { size, limit } => {
+                Self::UpstreamHeadLimit { size: *size, limit: *limit }
+            }
+            SendFailure::Cut(how) => Self::UpstreamCut(*how),
+            SendFailure::Unprocessed => Self::NotProcessed,
+            SendFailure::NotHttp2 => Self::UpstreamNotHttp2,
+            SendFailure::Reset(reset) => Self::UpstreamReset(*reset),
+            SendFailure::Unsent(_) | SendFailure::Died | SendFailure::Broken => Self::UpstreamBroken,
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
-use super::peer_settings::{Beginning, Opening};
+use super::peer_settings::{Beginning, Greeting};
 use super::pool::OpenConnection;
 use crate::proxy::downstream::socket::give;
 use crate::proxy::http2::response_heads::ResponseHeads;
@@ -88,7 +88,7 @@ impl Intake {
 
 /// A stream's place on an HTTP/2 connection: it counts as one for as long as any of its references lives.
 #[derive(Debug)]
-pub(crate) struct Place(pub(super) Rc<Intake>);
+pub(crate) struct StreamPlace(pub(super) Rc<Intake>);
 
 /// A connection whose reads are counted, and whose first frame is read on its way.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ pub(super) struct Metered<S> {
     /// Until when the next small read waits.
     pause: Option<Pin<Box<Sleep>>>,
     /// Ends with the first frame.
-    opening: Option<Opening>,
+    opening: Option<Greeting>,
     heads: ResponseHeads,
     /// What was read and written anew: it is read before anything else that comes.
     later: Vec<u8>,
@@ -108,7 +108,7 @@ pub(super) struct Metered<S> {
 
 impl<S> Metered<S> {
     pub(crate) fn new(stream: S, intake: Rc<Intake>, open: OpenConnection) -> (Self, Rc<Beginning>) {
-        let opening = Opening::default();
+        let opening = Greeting::default();
         let beginning = opening.beginning();
         let heads = ResponseHeads::new();
         let (opening, later) = (Some(opening), Vec::new());

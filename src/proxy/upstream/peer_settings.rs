@@ -51,12 +51,12 @@ impl Beginning {
 
 /// A connection whose first frame has not come whole.
 #[derive(Debug, Default)]
-pub(crate) struct Opening {
-    reader: Reader,
+pub(crate) struct Greeting {
+    reader: SettingsReader,
     beginning: Rc<Beginning>,
 }
 
-impl Opening {
+impl Greeting {
     /// The beginning that it ends with.
     pub(super) fn beginning(&self) -> Rc<Beginning> {
         Rc::clone(&self.beginning)
@@ -74,7 +74,7 @@ impl Opening {
 }
 
 /// Where the connection ends before it has begun, nothing waits for it any longer.
-impl Drop for Opening {
+impl Drop for Greeting {
     fn drop(&mut self) {
         if self.beginning.known.get().is_none() {
             self.beginning.tell(Err(self.reader.end()));
@@ -87,7 +87,7 @@ impl Drop for Opening {
 /// # Errors
 /// The other side does not begin it.
 pub(crate) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> Result<(), ConnectFault> {
-    let mut reader = Reader::default();
+    let mut reader = SettingsReader::default();
     let mut piece = [0; 1024];
     stream.write_all(GREETING).await.map_err(|_| ConnectFault::ClosedEarly)?;
     loop {
@@ -103,9 +103,9 @@ pub(crate) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> R
 
 /// Reads a connection's first frame.
 #[derive(Debug, Default)]
-struct Reader(Vec<u8>);
+struct SettingsReader(Vec<u8>);
 
-impl Reader {
+impl SettingsReader {
     /// Takes bytes that came; what they say, once it is known.
     fn take(&mut self, bytes: &[u8]) -> Option<Result<PeerSettings, ConnectFault>> {
         self.0.extend_from_slice(bytes);
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     fn read(bytes: &[u8], step: usize) -> Result<PeerSettings, ConnectFault> {
-        let mut reader = Reader::default();
+        let mut reader = SettingsReader::default();
         bytes.chunks(step).find_map(|piece| reader.take(piece)).unwrap_or_else(|| Err(reader.end()))
     }
 

@@ -25,10 +25,10 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::api::Upstream;
-use super::connect::{self, Attempt, NewHttp2, Speak, connect};
+use super::connect::{self, DialAttempt, NewHttp2, Speak, connect};
 use super::connection_info::ConnectionInfo;
 use super::h1::{Http1Connection, UpstreamLink};
-use super::metered::Place;
+use super::metered::StreamPlace;
 use super::shared_dial::Dials;
 use super::sockets::Sockets;
 use crate::clock;
@@ -37,11 +37,11 @@ use crate::proxy::error::{ConnectFault, ConnectStage, DialFault, ProxyError, Web
 use crate::proxy::observe::upstream_metrics::Closed;
 use crate::proxy::settings::Http2;
 
-pub(crate) use connection::{Age, Company, Connection, Want};
+pub(crate) use connection::{Company, Connection, ConnectionAge, Want};
 pub(crate) use counts::{OpenConnection, PoolCounts};
-use places::{Held, Places};
-use queue::{Turn, attend};
-use shared::Shared;
+use places::{HeldSlots, Places};
+use queue::{PoolTurn, attend};
+use shared::SharedConnection;
 use spread::Spread;
 
 /// The connections of one worker to one upstream.
@@ -50,7 +50,7 @@ pub(crate) struct Pool {
     upstream: Arc<Upstream>,
     /// The one that has been idle for longest comes first.
     idle: RefCell<VecDeque<Idle>>,
-    shared: RefCell<Vec<Shared>>,
+    shared: RefCell<Vec<SharedConnection>>,
     dials: Dials,
     may_share: Cell<bool>,
     /// Connections opened so far.
@@ -210,9 +210,11 @@ impl Pool {
                 ended.map_err(|_| DialFault::Timeout(self.dials.stage().get()))?;
             } else {
                 let held = match self.take_places(self.may_share.get(), want, deadline).await? {
-                    Turn::Places(held) => held,
-                    Turn::Wire(wire) => return Ok(Connection::Http1 { wire, age: Age::Reused }),
-                    Turn::Look => continue,
+                    PoolTurn::Places(held) => held,
+                    PoolTurn::Wire(wire) => {
+                        return Ok(Connection::Http1 { wire, age: ConnectionAge::Reused });
+                    }
+                    PoolTurn::Look => continue,
                 };
                 match Box::pin(self.open(company, held, deadline)).await {
                     Ok(Some(opened)) => return Ok(opened),
@@ -234,7 +236,7 @@ impl Pool {
     async fn open(
         &self,
         company: Company,
-        held: Held,
+        held: HeldSlots,
         deadline: Instant,
     ) -> Result<Option<Connection>, DialFault> {
         let _dialing = (self.may_share.get() && company == Company::Shared).then(|| self.dials.begin());
@@ -243,22 +245,22 @@ impl Pool {
     }
 
     /// Takes in a new connection, for a request of such `company`; `None`: the upstream allows none on it for now.
-    fn adopt(&self, sender: connect::Sender, company: Company) -> Option<Connection> {
+    fn adopt(&self, sender: connect::NewConnection, company: Company) -> Option<Connection> {
         let number = self.opened.get() + 1;
         self.opened.set(number);
         match sender {
-            connect::Sender::Http1(wire) => {
+            connect::NewConnection::Http1(wire) => {
                 self.may_share.set(false);
-                Some(Connection::Http1 { wire, age: Age::New })
+                Some(Connection::Http1 { wire, age: ConnectionAge::New })
             }
-            connect::Sender::Http2(NewHttp2 { sender, settings, peer, info, intake, end }) => {
+            connect::NewConnection::Http2(NewHttp2 { sender, settings, peer, info, intake, end }) => {
                 self.may_share.set(true);
                 if self.places.are_numbered() {
                     intake.tell_of_ends(&self.freed);
                 }
-                let mut shared = Shared {
+                let mut shared = SharedConnection {
                     sender,
-                    streams: Rc::new(Place(intake)),
+                    streams: Rc::new(StreamPlace(intake)),
                     number,
                     used: clock::now(),
                     settings,
@@ -269,7 +271,7 @@ impl Pool {
                     end,
                 };
                 self.dials.learn(shared.limit());
-                let taken = shared.take(company, Age::New);
+                let taken = shared.take(company, ConnectionAge::New);
                 let more = shared.limit().saturating_sub(usize::from(taken.is_some()));
                 self.shared.borrow_mut().push(shared);
                 for _ in 0..more.min(self.waiting.get()) {
@@ -285,24 +287,24 @@ impl Pool {
         let deadline = clock::now() + self.upstream.settings.connect_timeout;
         let held = loop {
             match self.take_places(false, want, deadline).await? {
-                Turn::Places(held) => break held,
-                Turn::Wire(wire) => return Ok(Connection::Http1 { wire, age: Age::Reused }),
-                Turn::Look => {}
+                PoolTurn::Places(held) => break held,
+                PoolTurn::Wire(wire) => return Ok(Connection::Http1 { wire, age: ConnectionAge::Reused }),
+                PoolTurn::Look => {}
             }
         };
         match self.connect(Speak::Http1, held, deadline).await? {
-            connect::Sender::Http1(wire) => Ok(Connection::Http1 { wire, age: Age::New }),
-            connect::Sender::Http2(..) => Err(DialFault::Unreachable(ConnectFault::Protocol)),
+            connect::NewConnection::Http1(wire) => Ok(Connection::Http1 { wire, age: ConnectionAge::New }),
+            connect::NewConnection::Http2(..) => Err(DialFault::Unreachable(ConnectFault::Protocol)),
         }
     }
 
     async fn connect(
         &self,
         speak: Speak,
-        held: Held,
+        held: HeldSlots,
         deadline: Instant,
-    ) -> Result<connect::Sender, DialFault> {
-        let attempt = Attempt { deadline, stage: self.dials.stage() };
+    ) -> Result<connect::NewConnection, DialFault> {
+        let attempt = DialAttempt { deadline, stage: self.dials.stage() };
         let connected = connect(&self.upstream, speak, &self.counts.holding(held), attempt).await;
         if !matches!(connected, Err(DialFault::Lacking(_))) {
             self.upstream.found(connected.as_ref().map(|_| ()).map_err(|fault| *fault));
@@ -332,7 +334,7 @@ impl Pool {
             while let Some(Idle { wire, .. }) = idle.pop_back() {
                 if wire.is_free() {
                     self.reused.set(self.reused.get() + 1);
-                    return Some(Connection::Http1 { wire, age: Age::Reused });
+                    return Some(Connection::Http1 { wire, age: ConnectionAge::Reused });
                 }
                 wire.link().ends(Closed::Upstream);
             }
@@ -349,23 +351,26 @@ impl Pool {
             return None;
         }
         shared.retain(|kept| !kept.sender.is_closed());
-        let fits = |kept: &Shared| match want {
+        let fits = |kept: &SharedConnection| match want {
             Want::Newer(than) => kept.number > than,
             Want::Any => true,
         };
-        let is_clogged = |kept: &Shared| kept.streams.0.is_clogged();
+        let is_clogged = |kept: &SharedConnection| kept.streams.0.is_clogged();
         if self.places.are_spread() {
             // The one with the fewest requests, and of those the one that has been without for longest, comes first.
             shared.sort_by_key(|kept| (Rc::strong_count(&kept.streams), kept.used));
         }
         let mut free = shared.iter_mut().filter(|kept| fits(kept) && !is_clogged(kept));
-        let taken = free.find_map(|kept| kept.take(company, Age::Reused));
+        let taken = free.find_map(|kept| kept.take(company, ConnectionAge::Reused));
         // What comes by a new connection is not behind what others have left unread.
         let taken = if taken.is_some() || shared.iter().filter(|kept| is_clogged(kept)).count() < MAX_CLOGGED
         {
             taken
         } else {
-            shared.iter_mut().filter(|kept| fits(kept)).find_map(|kept| kept.take(company, Age::Reused))
+            shared
+                .iter_mut()
+                .filter(|kept| fits(kept))
+                .find_map(|kept| kept.take(company, ConnectionAge::Reused))
         };
         self.reused.set(self.reused.get() + u64::from(taken.is_some()));
         taken

@@ -20,15 +20,15 @@ use super::idle_timeout::Silence;
 use super::received_body::ReceivedBody;
 use crate::proxy::downstream::activity::Receiving;
 use crate::proxy::error::BodyError;
-use crate::proxy::memory::Kept;
+use crate::proxy::memory::KeptBody;
 use crate::proxy::message::headers::without_forbidden_trailers;
 use crate::proxy::observe::metrics::Meter;
-use crate::proxy::observe::timing::{Outcome, UploadProgress};
+use crate::proxy::observe::timing::{UploadProgress, UploadState};
 
 /// A request's body: what all of its sendings share, and what the handler sees of them.
 #[derive(Debug)]
-pub(crate) struct Upload<B = ReceivedBody> {
-    state: RefCell<State<B>>,
+pub(crate) struct ReplayBody<B = ReceivedBody> {
+    state: RefCell<ReplayState<B>>,
     progress: UploadProgress,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct RecordLimit {
 }
 
 #[derive(Debug)]
-struct State<B> {
+struct ReplayState<B> {
     incoming: B,
     silence: Silence,
     /// The application has sent all of it.
@@ -56,7 +56,7 @@ struct State<B> {
     exact: bool,
     /// Until then its connection may not rest.
     receiving: Option<Receiving>,
-    record: Record,
+    record: KeptFrames,
     /// Bytes that may still be sent again with a new token; `None`: there were more.
     replay_left: Option<usize>,
     /// The sending that has its turn; all before have lost it.
@@ -66,7 +66,7 @@ struct State<B> {
 }
 
 #[derive(Debug)]
-enum Record {
+enum KeptFrames {
     /// Nothing is kept, or no more.
     Off,
     Kept {
@@ -74,16 +74,16 @@ enum Record {
         trailers: Option<HeaderMap>,
         /// Bytes that may still be kept.
         left: usize,
-        charge: Kept,
+        charge: KeptBody,
     },
     /// No more is kept, and what was is let go as the sending that has its turn gets to it.
-    Last { frames: Vec<Bytes>, trailers: Option<HeaderMap>, _charge: Kept },
+    Last { frames: Vec<Bytes>, trailers: Option<HeaderMap>, _charge: KeptBody },
 }
 
 /// One sending of an upload.
 #[derive(Debug)]
-pub(crate) struct Sending<B = ReceivedBody> {
-    upload: Rc<Upload<B>>,
+pub(crate) struct ReplaySending<B = ReceivedBody> {
+    upload: Rc<ReplayBody<B>>,
     /// Boxed, as few have one.
     gate: Option<Box<Gate>>,
     turn: u32,
@@ -94,7 +94,7 @@ pub(crate) struct Sending<B = ReceivedBody> {
     unread: Bytes,
 }
 
-impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
+impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> ReplayBody<B> {
     /// The first sending. So much is kept for another as `limit` says. `receiving` ends with what comes from the application.
     pub(crate) fn begin(
         incoming: B,
@@ -102,17 +102,17 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
         idle_timeout: Duration,
         gate: Option<Gate>,
         limit: RecordLimit,
-    ) -> (Rc<Self>, Sending<B>) {
+    ) -> (Rc<Self>, ReplaySending<B>) {
         let hint = incoming.size_hint();
         let RecordLimit { replay, unprocessed } = limit;
         let fits = replay > 0 && usize::try_from(hint.lower()).is_ok_and(|length| length <= replay);
         let left = if fits { replay.max(unprocessed) } else { unprocessed };
         let record = if left > 0 {
-            Record::Kept { frames: Vec::new(), trailers: None, left, charge: Kept::default() }
+            KeptFrames::Kept { frames: Vec::new(), trailers: None, left, charge: KeptBody::default() }
         } else {
-            Record::Off
+            KeptFrames::Off
         };
-        let state = State {
+        let state = ReplayState {
             incoming,
             silence: Silence::new(idle_timeout),
             ended: false,
@@ -127,7 +127,7 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
         };
         let upload = Rc::new(Self { state: RefCell::new(state), progress: UploadProgress::new() });
         let gate = gate.map(Box::new);
-        let sending = Sending {
+        let sending = ReplaySending {
             upload: Rc::clone(&upload),
             gate,
             turn: 0,
@@ -147,11 +147,11 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
     /// Whether all that was sent so far could be sent again.
     pub(crate) fn may_repeat(&self) -> bool {
         self.state.borrow().is_repeatable()
-            && matches!(self.progress.outcome(), Outcome::Sending | Outcome::Sent)
+            && matches!(self.progress.outcome(), UploadState::Sending | UploadState::Sent)
     }
 
     /// Another sending, from the first byte on. The one before it fails from now on. `None`: it cannot be repeated.
-    pub(crate) fn again(self: &Rc<Self>, gate: Option<Gate>) -> Option<Sending<B>> {
+    pub(crate) fn again(self: &Rc<Self>, gate: Option<Gate>) -> Option<ReplaySending<B>> {
         if !self.may_repeat() {
             return None;
         }
@@ -159,12 +159,12 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
         state.turn += 1;
         let (turn, waker) = (state.turn, state.waker.take());
         drop(state);
-        self.ended(Outcome::Sending);
+        self.ended(UploadState::Sending);
         if let Some(waker) = waker {
             waker.wake();
         }
         let gate = gate.map(Box::new);
-        Some(Sending {
+        Some(ReplaySending {
             upload: Rc::clone(self),
             gate,
             turn,
@@ -178,17 +178,17 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Upload<B> {
     /// to send of it.
     pub(crate) fn forget(&self) {
         let state = &mut *self.state.borrow_mut();
-        state.record = match std::mem::replace(&mut state.record, Record::Off) {
-            Record::Kept { frames, trailers, charge, .. } if state.turn > 0 => {
-                Record::Last { frames, trailers, _charge: charge }
+        state.record = match std::mem::replace(&mut state.record, KeptFrames::Off) {
+            KeptFrames::Kept { frames, trailers, charge, .. } if state.turn > 0 => {
+                KeptFrames::Last { frames, trailers, _charge: charge }
             }
             // The first sending has sent all that was recorded of it.
-            _ => Record::Off,
+            _ => KeptFrames::Off,
         };
     }
 }
 
-impl<B> Upload<B> {
+impl<B> ReplayBody<B> {
     /// Has `meter` count the bytes that come from now on.
     pub(crate) fn count_in(&self, meter: Meter) {
         self.state.borrow_mut().meter = meter;
@@ -199,20 +199,20 @@ impl<B> Upload<B> {
         &self.progress
     }
 
-    fn ended(&self, outcome: Outcome) {
+    fn ended(&self, outcome: UploadState) {
         self.progress.reached(outcome);
     }
 }
 
-impl<B> State<B> {
+impl<B> ReplayState<B> {
     /// Whether all that came so far is still there: it is kept, or nothing has come, as where the upstream answered before it
     /// asked for the body (RFC 9110 section 10.1.1).
     const fn is_repeatable(&self) -> bool {
-        matches!(self.record, Record::Kept { .. }) || !self.begun
+        matches!(self.record, KeptFrames::Kept { .. }) || !self.begun
     }
 }
 
-impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> State<B> {
+impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> ReplayState<B> {
     /// What the application sends next.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = self.poll_live(cx);
@@ -268,7 +268,7 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> State<B> {
     }
 }
 
-impl Record {
+impl KeptFrames {
     fn keep(&mut self, frame: &Frame<Bytes>) {
         let Self::Kept { frames, trailers, left, charge } = self else { return };
         if let Some(data) = frame.data_ref() {
@@ -312,7 +312,7 @@ impl Record {
     }
 }
 
-impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Sending<B> {
+impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> ReplaySending<B> {
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -345,11 +345,11 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Sending<B> {
                     self.trailers_sent = true;
                 }
                 let more = !state.ended || state.record.next(self.sent, self.trailers_sent).is_some();
-                self.upload.ended(if more { Outcome::Sending } else { Outcome::Sent });
+                self.upload.ended(if more { UploadState::Sending } else { UploadState::Sent });
             }
-            Poll::Ready(None) => self.upload.ended(Outcome::Sent),
-            Poll::Ready(Some(Err(BodyError::Silent))) => self.upload.ended(Outcome::Silent),
-            Poll::Ready(Some(Err(_))) => self.upload.ended(Outcome::Broken),
+            Poll::Ready(None) => self.upload.ended(UploadState::Sent),
+            Poll::Ready(Some(Err(BodyError::Silent))) => self.upload.ended(UploadState::Silent),
+            Poll::Ready(Some(Err(_))) => self.upload.ended(UploadState::Broken),
             Poll::Pending => state.remember(cx.waker()),
         }
         polled
@@ -429,8 +429,8 @@ mod tests {
     struct Bench {
         frames: Rc<RefCell<VecDeque<Frame<Bytes>>>>,
         ended: Rc<Cell<bool>>,
-        upload: Rc<Upload<Application>>,
-        first: Sending<Application>,
+        upload: Rc<ReplayBody<Application>>,
+        first: ReplaySending<Application>,
     }
 
     impl Bench {
@@ -447,7 +447,7 @@ mod tests {
             frames: Rc<RefCell<VecDeque<Frame<Bytes>>>>,
             ended: Rc<Cell<bool>>,
         ) -> Self {
-            let (upload, first) = Upload::begin(application, None, Duration::from_secs(30), None, limit);
+            let (upload, first) = ReplayBody::begin(application, None, Duration::from_secs(30), None, limit);
             Self { frames, ended, upload, first }
         }
 
@@ -457,7 +457,7 @@ mod tests {
     }
 
     /// All that a sending sends by now, trailers in brackets, and whether that is its end.
-    fn drain(sending: &mut Sending<Application>) -> (String, bool) {
+    fn drain(sending: &mut ReplaySending<Application>) -> (String, bool) {
         let mut cx = Context::from_waker(noop_waker_ref());
         let mut all = String::new();
         loop {
@@ -488,12 +488,12 @@ mod tests {
         bench.frames.borrow_mut().push_back(Frame::trailers(trailers));
         bench.ended.set(true);
         assert_eq!(drain(&mut bench.first), ("hello world[sum]".to_owned(), true));
-        assert_eq!(bench.upload.progress().outcome(), Outcome::Sent);
+        assert_eq!(bench.upload.progress().outcome(), UploadState::Sent);
         for _ in 0..3 {
             let mut again = bench.upload.again(None).unwrap();
-            assert_eq!(bench.upload.progress().outcome(), Outcome::Sending);
+            assert_eq!(bench.upload.progress().outcome(), UploadState::Sending);
             assert_eq!(drain(&mut again), ("hello world[sum]".to_owned(), true));
-            assert_eq!(bench.upload.progress().outcome(), Outcome::Sent);
+            assert_eq!(bench.upload.progress().outcome(), UploadState::Sent);
         }
     }
 
@@ -546,7 +546,7 @@ mod tests {
         let (sent, ended) = drain(&mut bench.first);
         assert_eq!((sent.len(), ended), (90, true));
         assert!(!bench.upload.may_repeat() && bench.upload.again(None).is_none());
-        assert_eq!(bench.upload.progress().outcome(), Outcome::Sent);
+        assert_eq!(bench.upload.progress().outcome(), UploadState::Sent);
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::expect_continue::Gate;
 use super::received_body::ReceivedBody;
-use super::replay_body::{RecordLimit, Sending, Upload};
+use super::replay_body::{RecordLimit, ReplayBody, ReplaySending};
 use crate::proxy::downstream::activity::{Receiving, Watch};
 use crate::proxy::error::BodyError;
 
@@ -20,7 +20,7 @@ pub(crate) enum RequestBody {
     /// There is none.
     Empty,
     /// What the application sends, as it sends it, or as it sent it.
-    Streaming(Sending),
+    Streaming(ReplaySending),
 }
 
 impl RequestBody {
@@ -32,12 +32,12 @@ impl RequestBody {
         idle_timeout: Duration,
         gate: Option<Gate>,
         limit: RecordLimit,
-    ) -> (Self, Option<Rc<Upload>>) {
+    ) -> (Self, Option<Rc<ReplayBody>>) {
         if incoming.is_end_stream() {
             return (Self::Empty, None);
         }
         let receiving = Receiving::new(Rc::clone(watch));
-        let (upload, first) = Upload::begin(incoming, Some(receiving), idle_timeout, gate, limit);
+        let (upload, first) = ReplayBody::begin(incoming, Some(receiving), idle_timeout, gate, limit);
         (Self::Streaming(first), Some(upload))
     }
 

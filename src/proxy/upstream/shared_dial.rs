@@ -31,7 +31,7 @@ pub(super) struct Dials {
 pub(super) struct Dialing<'a>(&'a Dials);
 
 /// A request waits for as long as it lives.
-struct Waiting<'a>(&'a Dials);
+struct DialWaiter<'a>(&'a Dials);
 
 impl Dials {
     /// `room` is what a connection carries as far as is known.
@@ -66,7 +66,7 @@ impl Dials {
     pub(crate) async fn ended(&self) {
         let ended: Notified<'_> = self.ended.notified();
         self.waiting.set(self.waiting.get() + 1);
-        let _waiting = Waiting(self);
+        let _waiting = DialWaiter(self);
         ended.await;
     }
 
@@ -104,7 +104,7 @@ impl Drop for Dialing<'_> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for DialWaiter<'_> {
     fn drop(&mut self) {
         self.0.waiting.set(self.0.waiting.get() - 1);
     }

@@ -25,7 +25,7 @@ pub(super) struct Slots {
     holders: AtomicUsize,
     /// Whether the last ones are kept for those who have none.
     keeps_some: bool,
-    line: Mutex<Line>,
+    line: Mutex<SlotQueue>,
     /// How many wait.
     waiting: AtomicUsize,
     /// Told when the first of a line begins to wait, and while it does.
@@ -33,7 +33,7 @@ pub(super) struct Slots {
 }
 
 #[derive(Debug)]
-struct Line {
+struct SlotQueue {
     free: usize,
     /// Holders that have one.
     having: usize,
@@ -46,7 +46,7 @@ struct Line {
 struct Waiter {
     holder: Arc<Holder>,
     since: Instant,
-    grant: oneshot::Sender<Slot>,
+    grant: oneshot::Sender<ConnectionSlot>,
 }
 
 /// Who holds places: a pool.
@@ -57,13 +57,13 @@ pub(super) struct Holder {
 
 /// A place, which is free again when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct ConnectionSlot {
     slots: Arc<Slots>,
     holder: Arc<Holder>,
 }
 
 /// A request stands in line as long as this lives.
-struct Waiting<'s> {
+struct SlotWaiter<'s> {
     slots: &'s Slots,
     ticket: u64,
 }
@@ -86,7 +86,7 @@ impl Slots {
     }
 
     fn of(count: usize, keeps_some: bool) -> Arc<Self> {
-        let line = Line { free: count, having: 0, next: 0, waiters: BTreeMap::new() };
+        let line = SlotQueue { free: count, having: 0, next: 0, waiters: BTreeMap::new() };
         let (line, holders) = (Mutex::new(line), AtomicUsize::new(0));
         let (waiting, wanted) = (AtomicUsize::new(0), Notify::new());
         Arc::new(Self { count, holders, keeps_some, line, waiting, wanted })
@@ -109,12 +109,12 @@ impl Slots {
     }
 
     /// One that is free, where no other holder waits for it.
-    pub(crate) fn take(self: &Arc<Self>, holder: &Arc<Holder>) -> Option<Slot> {
+    pub(crate) fn take(self: &Arc<Self>, holder: &Arc<Holder>) -> Option<ConnectionSlot> {
         let mut line = self.lock();
         self.take_from(&mut line, holder)
     }
 
-    fn take_from(self: &Arc<Self>, line: &mut Line, holder: &Arc<Holder>) -> Option<Slot> {
+    fn take_from(self: &Arc<Self>, line: &mut SlotQueue, holder: &Arc<Holder>) -> Option<ConnectionSlot> {
         let is_first =
             !line.waiters.values().take(LOOKED_AT).any(|waiter| self.has_one(line, &waiter.holder));
         (is_first && self.has_one(line, holder)).then(|| self.slot(line, holder))
@@ -126,14 +126,14 @@ impl Slots {
         line.waiters.is_empty() && self.has_one(&line, holder)
     }
 
-    fn has_one(&self, line: &Line, holder: &Holder) -> bool {
+    fn has_one(&self, line: &SlotQueue, holder: &Holder) -> bool {
         let without = self.count.min(self.holders.load(Ordering::Relaxed)).saturating_sub(line.having);
         let kept = if self.keeps_some && holder.held() > 0 { without } else { 0 };
         line.free > kept
     }
 
     /// The next one that is free: who has fewest comes first, and then who has waited for longest.
-    pub(crate) async fn wait(self: &Arc<Self>, holder: &Arc<Holder>) -> Slot {
+    pub(crate) async fn wait(self: &Arc<Self>, holder: &Arc<Holder>) -> ConnectionSlot {
         let (grant, mut granted) = oneshot::channel();
         let waiting = {
             let mut line = self.lock();
@@ -144,7 +144,7 @@ impl Slots {
             line.next += 1;
             line.waiters.insert(ticket, Waiter { holder: Arc::clone(holder), since: clock::now(), grant });
             self.note(&line);
-            Waiting { slots: self, ticket }
+            SlotWaiter { slots: self, ticket }
         };
         self.wanted.notify_waiters();
         loop {
@@ -191,22 +191,22 @@ impl Slots {
         self.lock().waiters.first_key_value().is_some_and(|(first, _)| *first == ticket)
     }
 
-    fn slot(self: &Arc<Self>, line: &mut Line, holder: &Arc<Holder>) -> Slot {
+    fn slot(self: &Arc<Self>, line: &mut SlotQueue, holder: &Arc<Holder>) -> ConnectionSlot {
         line.free -= 1;
         line.having += usize::from(holder.held.fetch_add(1, Ordering::Relaxed) == 0);
-        Slot { slots: Arc::clone(self), holder: Arc::clone(holder) }
+        ConnectionSlot { slots: Arc::clone(self), holder: Arc::clone(holder) }
     }
 
-    fn note(&self, line: &Line) {
+    fn note(&self, line: &SlotQueue) {
         self.waiting.store(line.waiters.len(), Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Line> {
+    fn lock(&self) -> MutexGuard<'_, SlotQueue> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut line = self.slots.lock();
         line.free += 1;
@@ -225,7 +225,7 @@ impl Drop for Slot {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for SlotWaiter<'_> {
     fn drop(&mut self) {
         let mut line = self.slots.lock();
         line.waiters.remove(&self.ticket);

@@ -5,7 +5,7 @@
 
 /// Who sends a frame: an application masks its frames, a server does not (RFC 6455 section 5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sender {
+pub(crate) enum FrameSender {
     Application,
     Server,
 }
@@ -91,7 +91,7 @@ impl Frames {
 }
 
 /// A close frame of `sender`'s with status 1001, "going away" (RFC 6455 section 7.4.1), and a reason of at most 123 bytes.
-pub(super) fn going_away(sender: Sender, reason: &str) -> Vec<u8> {
+pub(super) fn going_away(sender: FrameSender, reason: &str) -> Vec<u8> {
     let reason = &reason.as_bytes()[..reason.len().min(LONGEST_REASON)];
     let mut frame = Vec::with_capacity(8 + reason.len());
     frame.push(FINAL | CLOSE);
@@ -100,11 +100,11 @@ pub(super) fn going_away(sender: Sender, reason: &str) -> Vec<u8> {
     let code = 1001_u16.to_be_bytes();
     let payload = code.iter().chain(reason);
     match sender {
-        Sender::Server => {
+        FrameSender::Server => {
             frame.push(length);
             frame.extend(payload);
         }
-        Sender::Application => {
+        FrameSender::Application => {
             let mut mask = [0; 4];
             // Without a random mask the frame is as valid: all that it hides is a sentence of ours.
             let _ = aws_lc_rs::rand::fill(&mut mask);
@@ -199,9 +199,9 @@ mod tests {
 
     #[test]
     fn each_side_gets_a_close_frame_of_its_own_form() {
-        let plain = going_away(Sender::Server, "bye");
+        let plain = going_away(FrameSender::Server, "bye");
         assert_eq!(plain, [0x88, 5, 0x03, 0xe9, b'b', b'y', b'e']);
-        let masked = going_away(Sender::Application, "bye");
+        let masked = going_away(FrameSender::Application, "bye");
         assert_eq!(masked[..2], [0x88, 0x85]);
         let mask = &masked[2..6];
         let open: Vec<u8> = masked[6..].iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m).collect();

@@ -29,7 +29,7 @@ use crate::proxy::upstream::download::Download;
 #[derive(Debug)]
 pub(crate) struct Handshake {
     /// The form that the application has asked in.
-    asked: Form,
+    asked: HandshakeForm,
     /// What a key of this hop's own is to be answered with.
     expected: Option<HeaderValue>,
     /// What the application's own key is to be answered with.
@@ -49,7 +49,7 @@ pub(crate) enum HandshakeOutcome {
 
 /// How a WebSocket is asked for and granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum HandshakeForm {
     /// GET with Upgrade, granted by 101.
     Upgrade,
     /// Extended CONNECT, granted by 200.
@@ -78,10 +78,10 @@ impl Handshake {
     ///
     /// # Errors
     /// Where this hop has to answer a key that is none (RFC 6455 section 4.2.1).
-    fn new(asked: Form, ask: Form, headers: &mut HeaderMap) -> Result<Self, BadRequest> {
+    fn new(asked: HandshakeForm, ask: HandshakeForm, headers: &mut HeaderMap) -> Result<Self, BadRequest> {
         let (mut expected, mut accept) = (None, None);
         match (asked, ask) {
-            (Form::Connect, Form::Upgrade) => {
+            (HandshakeForm::Connect, HandshakeForm::Upgrade) => {
                 let mut nonce = [0; 16];
                 aws_lc_rs::rand::fill(&mut nonce).map_err(|_| BadRequest::Handshake)?;
                 let key = STANDARD.encode(nonce);
@@ -91,16 +91,17 @@ impl Handshake {
                     HeaderValue::try_from(key).map_err(|_| BadRequest::Handshake)?,
                 );
             }
-            (Form::Upgrade, Form::Connect) => {
+            (HandshakeForm::Upgrade, HandshakeForm::Connect) => {
                 let key = headers.remove(SEC_WEBSOCKET_KEY).filter(is_key).ok_or(BadRequest::Handshake)?;
                 if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
                     return Err(BadRequest::Handshake);
                 }
                 accept = Some(accept_of(key.as_bytes()));
             }
-            (Form::Connect, Form::Connect) | (Form::Upgrade, Form::Upgrade) => {}
+            (HandshakeForm::Connect, HandshakeForm::Connect)
+            | (HandshakeForm::Upgrade, HandshakeForm::Upgrade) => {}
         }
-        if ask == Form::Upgrade {
+        if ask == HandshakeForm::Upgrade {
             headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
         }
         Ok(Self { asked, expected, accept, other: None })
@@ -112,20 +113,20 @@ impl Handshake {
     /// # Errors
     /// Those of [`Self::new`], or where `upstream` has no such thing.
     pub(crate) fn wanted(
-        asked: Form,
+        asked: HandshakeForm,
         upgrade: Option<Upgrade>,
         is_bare: bool,
         upstream: &Upstream,
         headers: &mut HeaderMap,
     ) -> Result<Option<Box<Self>>, ProxyError> {
         let ask = match upstream.settings.http2 {
-            Http2::PriorKnowledge => Form::Connect,
-            Http2::Auto | Http2::Never => Form::Upgrade,
+            Http2::PriorKnowledge => HandshakeForm::Connect,
+            Http2::Auto | Http2::Never => HandshakeForm::Upgrade,
         };
         let handshake = match upgrade {
-            _ if asked == Form::Connect => Self::new(asked, ask, headers)?,
+            _ if asked == HandshakeForm::Connect => Self::new(asked, ask, headers)?,
             Some(Upgrade::WebSocket) if is_bare => Self::new(asked, ask, headers)?,
-            Some(Upgrade::Other(_)) if ask == Form::Connect => {
+            Some(Upgrade::Other(_)) if ask == HandshakeForm::Connect => {
                 return Err(ProxyError::WebSocket(WebSocketFault::NoUpgrade));
             }
             Some(Upgrade::Other(protocols)) => Self::to_other(protocols, headers),
@@ -137,7 +138,7 @@ impl Handshake {
     /// An upgrade to one of these `protocols`.
     fn to_other(protocols: HeaderValue, headers: &mut HeaderMap) -> Self {
         headers.insert(UPGRADE, protocols.clone());
-        Self { asked: Form::Upgrade, expected: None, accept: None, other: Some(protocols) }
+        Self { asked: HandshakeForm::Upgrade, expected: None, accept: None, other: Some(protocols) }
     }
 
     /// What comes of the upstream's answer: a tunnel, or an answer as to any request.
@@ -159,7 +160,7 @@ impl Handshake {
                     Err(ProxyError::UpstreamMalformed(UnexpectedSwitch.into()))
                 }
                 // To a client that uses CONNECT it would mean that the stream is open.
-                Form::Connect if status.is_success() => {
+                HandshakeForm::Connect if status.is_success() => {
                     Err(ProxyError::WebSocket(WebSocketFault::NotGranted))
                 }
                 _ => Ok(HandshakeOutcome::Response(response)),
@@ -222,13 +223,13 @@ impl Handshake {
         // Neither form has a body.
         parts.headers.remove(CONTENT_LENGTH);
         match self.asked {
-            Form::Upgrade => {
+            HandshakeForm::Upgrade => {
                 parts.status = StatusCode::SWITCHING_PROTOCOLS;
                 if let Some(accept) = self.accept {
                     parts.headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
                 }
             }
-            Form::Connect => {
+            HandshakeForm::Connect => {
                 parts.status = StatusCode::OK;
                 parts.headers.remove(SEC_WEBSOCKET_ACCEPT);
             }
@@ -287,21 +288,28 @@ mod tests {
             (&[version], false),
         ] {
             let mut map = headers(fields);
-            assert_eq!(Handshake::new(Form::Upgrade, Form::Connect, &mut map).is_ok(), good, "{fields:?}");
+            assert_eq!(
+                Handshake::new(HandshakeForm::Upgrade, HandshakeForm::Connect, &mut map).is_ok(),
+                good,
+                "{fields:?}"
+            );
             assert!(!map.contains_key(SEC_WEBSOCKET_KEY) && !map.contains_key(UPGRADE));
         }
         let mut odd = headers(&[("sec-websocket-key", "odd")]);
-        assert!(Handshake::new(Form::Upgrade, Form::Upgrade, &mut odd).is_ok(), "for the upstream to judge");
+        assert!(
+            Handshake::new(HandshakeForm::Upgrade, HandshakeForm::Upgrade, &mut odd).is_ok(),
+            "for the upstream to judge"
+        );
         assert_eq!(odd, headers(&[("sec-websocket-key", "odd"), ("upgrade", "websocket")]));
     }
 
     #[test]
     fn a_key_of_our_own_is_new_each_time_and_its_answer_is_checked() {
         let mut first = headers(&[]);
-        let handshake = Handshake::new(Form::Connect, Form::Upgrade, &mut first).unwrap();
+        let handshake = Handshake::new(HandshakeForm::Connect, HandshakeForm::Upgrade, &mut first).unwrap();
         assert!(is_key(&first[SEC_WEBSOCKET_KEY]));
         let mut second = headers(&[]);
-        Handshake::new(Form::Connect, Form::Upgrade, &mut second).unwrap();
+        Handshake::new(HandshakeForm::Connect, HandshakeForm::Upgrade, &mut second).unwrap();
         assert_ne!(first[SEC_WEBSOCKET_KEY], second[SEC_WEBSOCKET_KEY]);
 
         let mut answer = headers(&[("upgrade", "websocket")]);

@@ -27,14 +27,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::farewell_timer::LastWords;
-use super::frames::{Frames, Sender, going_away};
+use super::frames::{FrameSender, Frames, going_away};
 use super::handshake::{self, ConnectStream};
 use crate::clock;
 use crate::proxy::downstream::context::{Downstream, Takeover, WorkerContext};
 use crate::proxy::downstream::exchange::Exchange;
-use crate::proxy::message::stream_deadline::Age;
+use crate::proxy::message::stream_deadline::StreamDeadline;
 use crate::proxy::observe::metrics::Meter;
-use crate::proxy::upstream::metered::Place;
+use crate::proxy::upstream::metered::StreamPlace;
 use crate::proxy::upstream::pool::OpenConnection;
 
 /// A connection, or a stream of one.
@@ -53,7 +53,7 @@ pub(crate) struct Tunnel {
     /// The longest silence of both sides together.
     pub(crate) idle_timeout: Duration,
     /// The stream's place on a shared connection.
-    pub(crate) place: Option<Rc<Place>>,
+    pub(crate) place: Option<Rc<StreamPlace>>,
     /// The connection, where it is the tunnel's own.
     pub(crate) open: Option<OpenConnection>,
 }
@@ -82,15 +82,15 @@ impl std::fmt::Debug for Tunnel {
 
 /// A tunnel that waits for the application's half: it is had once the answer's head is sent.
 #[derive(Debug)]
-pub(crate) struct Opening {
+pub(crate) struct PendingTunnel {
     pub(crate) tunnel: Box<Tunnel>,
     /// Ends with the tunnel: until then the request is in flight and the connection is not idle.
     pub(crate) exchange: Exchange,
-    pub(crate) age: Option<Age>,
+    pub(crate) age: Option<StreamDeadline>,
     pub(crate) worker: Rc<WorkerContext>,
 }
 
-impl Opening {
+impl PendingTunnel {
     /// Has the tunnel begin once `response` is sent: on the connection itself, or on the stream that `connect` asked for.
     pub(crate) fn begin(
         self,
@@ -138,7 +138,8 @@ impl Opening {
         };
         let ends = Ends { downstream, upstream };
         let is_http2 = place.is_some() || by == By::Stream;
-        let end = if is_http2 && speaks == Speaks::WebSocket { End::CloseFrame } else { End::Silence };
+        let end =
+            if is_http2 && speaks == Speaks::WebSocket { TunnelEnd::CloseFrame } else { TunnelEnd::Silence };
         let rules = Rules { speaks, half_close, idle: idle_timeout, end };
         let meters = [exchange.received(), exchange.given()];
         match tie(ends, early, answered, rules, meters, leave).await {
@@ -192,12 +193,12 @@ struct Rules {
     half_close: HalfClose,
     /// The longest silence of both sides together.
     idle: Duration,
-    end: End,
+    end: TunnelEnd,
 }
 
 /// What shows that a tunnel has come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum TunnelEnd {
     /// Both sides have ended.
     Silence,
     /// A close frame has gone by, too (RFC 6455 section 7.1.5): hyper reports the same end of an HTTP/2 stream where it was
@@ -217,8 +218,8 @@ async fn tie<D: Io, U: Io>(
 ) -> io::Result<()> {
     let moved = Cell::new(clock::now());
     let sender = |sender| if rules.speaks == Speaks::WebSocket { Some(sender) } else { None };
-    let mut up = Way::new(from_downstream, sender(Sender::Application), of_up);
-    let mut down = Way::new(from_upstream, sender(Sender::Server), of_down);
+    let mut up = Relay::new(from_downstream, sender(FrameSender::Application), of_up);
+    let mut down = Relay::new(from_upstream, sender(FrameSender::Server), of_down);
     let mut last = None;
     let passed = poll_fn(|cx| {
         if poll_both(cx, &mut ends, &mut up, &mut down, &moved).is_ready() {
@@ -240,7 +241,7 @@ async fn tie<D: Io, U: Io>(
         biased;
         () = passed => {
             let is_closed = up.frames.is_closed() || down.frames.is_closed();
-            let cut = (rules.end == End::CloseFrame && !is_closed).then(|| io::ErrorKind::UnexpectedEof.into());
+            let cut = (rules.end == TunnelEnd::CloseFrame && !is_closed).then(|| io::ErrorKind::UnexpectedEof.into());
             return up.fault.take().or(down.fault.take()).or(cut).map_or(Ok(()), Err);
         }
         why = leave => why,
@@ -280,8 +281,8 @@ async fn silence(moved: &Cell<Instant>, limit: Duration) {
 fn poll_both<D: Io, U: Io>(
     cx: &mut Context<'_>,
     ends: &mut Ends<D, U>,
-    up: &mut Way,
-    down: &mut Way,
+    up: &mut Relay,
+    down: &mut Relay,
     moved: &Cell<Instant>,
 ) -> Poll<()> {
     let Ends { downstream, upstream } = ends;
@@ -291,9 +292,9 @@ fn poll_both<D: Io, U: Io>(
 }
 
 /// One direction.
-struct Way {
+struct Relay {
     /// Who sends frames; `None`: nothing is known of the bytes.
-    sender: Option<Sender>,
+    sender: Option<FrameSender>,
     meter: Meter,
     frames: Frames,
     course: Course,
@@ -324,8 +325,8 @@ enum Course {
     Left,
 }
 
-impl Way {
-    fn new(early: Bytes, sender: Option<Sender>, meter: Meter) -> Self {
+impl Relay {
+    fn new(early: Bytes, sender: Option<FrameSender>, meter: Meter) -> Self {
         meter.passed(early.len());
         Self {
             sender,
@@ -514,8 +515,12 @@ mod tests {
 
     const IDLE: Duration = Duration::from_mins(5);
 
-    const PATIENT: Rules =
-        Rules { speaks: Speaks::WebSocket, half_close: HalfClose::Waits, idle: IDLE, end: End::Silence };
+    const PATIENT: Rules = Rules {
+        speaks: Speaks::WebSocket,
+        half_close: HalfClose::Waits,
+        idle: IDLE,
+        end: TunnelEnd::Silence,
+    };
 
     fn stage(early: [&'static [u8]; 2]) -> Stage {
         stage_by(PATIENT, early)
@@ -619,7 +624,7 @@ mod tests {
         // The frame under way is finished; the one behind it comes too late.
         stage.upstream.write_all(&[&whole[5..], &frame(b"late")].concat()).await.unwrap();
         assert_eq!(read(&mut stage.application, whole.len() - 5).await, whole[5..]);
-        let farewell = going_away(Sender::Server, Leave::Drain.reason());
+        let farewell = going_away(FrameSender::Server, Leave::Drain.reason());
         assert_eq!(read(&mut stage.application, farewell.len()).await, farewell);
         let to_upstream = read(&mut stage.upstream, farewell.len() + 4).await;
         assert_eq!(to_upstream[..2], [0x88, 0x80 | (farewell.len() - 2) as u8], "masked");
@@ -727,9 +732,9 @@ mod tests {
     #[tokio::test(flavor = "local", start_paused = true)]
     async fn a_websocket_by_http_2_that_ends_without_a_close_frame_was_cut() {
         for (frame, end, whole) in [
-            (&[0x81, 1, b'a'][..], End::CloseFrame, false),
-            (&[0x88, 0], End::CloseFrame, true),
-            (&[0x81, 1, b'a'], End::Silence, true),
+            (&[0x81, 1, b'a'][..], TunnelEnd::CloseFrame, false),
+            (&[0x88, 0], TunnelEnd::CloseFrame, true),
+            (&[0x81, 1, b'a'], TunnelEnd::Silence, true),
         ] {
             let mut stage = stage_by(Rules { end, ..PATIENT }, [b"", b""]);
             stage.upstream.write_all(frame).await.unwrap();

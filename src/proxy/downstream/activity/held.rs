@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::Watch;
 use super::streams::{Direction, StreamKey};
-use crate::proxy::memory::{self, Wanted};
+use crate::proxy::memory::{self, WaitingFor};
 
 /// A request's body that is being received: hyper may hold a part of it after the answer's end, and reads no request
 /// before it is through with that. Dropped before the body's end, it abandons the rest.
@@ -21,7 +21,7 @@ pub(crate) struct Receiving {
 
 impl Watch {
     /// Waits for memory: [`Self::resume`] has it look again.
-    pub(crate) fn pause(&self, wanted: Wanted) {
+    pub(crate) fn pause(&self, wanted: WaitingFor) {
         self.paused.set(true);
         memory::want(wanted);
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 /// One connection's streams.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
-    slots: RefCell<Vec<Slot>>,
+    slots: RefCell<Vec<StreamKeySlot>>,
     /// Slots that no stream has.
     free: RefCell<Vec<usize>>,
     /// The stream whose task runs now.
@@ -30,18 +30,18 @@ pub(crate) struct StreamKey {
 }
 
 #[derive(Debug, Default)]
-struct Slot {
+struct StreamKeySlot {
     /// How many streams have had it before.
     generation: u32,
     task: Option<JoinHandle<()>>,
-    response: Flow,
-    upload: Flow,
+    response: StreamFlow,
+    upload: StreamFlow,
     is_reset: bool,
 }
 
 /// One direction of a stream.
 #[derive(Clone, Copy, Debug, Default)]
-struct Flow {
+struct StreamFlow {
     /// When a part of it was passed on, and what the socket had taken by then. `None`: it waits for its sender.
     held: Option<(Instant, u64)>,
 }
@@ -57,7 +57,7 @@ pub(crate) enum Direction {
 
 /// What is known of the whole connection when its streams are judged.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Judgement {
+pub(super) struct StallJudgement {
     pub(super) now: Instant,
     pub(super) patience: Duration,
     /// The socket takes whatever is written: what is not written waits for its stream's window.
@@ -71,7 +71,7 @@ impl Streams {
     pub(crate) fn open(&self) -> StreamKey {
         let mut slots = self.slots.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
-            slots.push(Slot::default());
+            slots.push(StreamKeySlot::default());
             slots.len() - 1
         });
         StreamKey { index, generation: slots[index].generation }
@@ -85,7 +85,7 @@ impl Streams {
     /// The stream's task has ended.
     pub(crate) fn close(&self, key: StreamKey) {
         let closed = self.with(key, |slot| {
-            *slot = Slot { generation: slot.generation.wrapping_add(1), ..Slot::default() };
+            *slot = StreamKeySlot { generation: slot.generation.wrapping_add(1), ..StreamKeySlot::default() };
         });
         if closed.is_some() {
             self.free.borrow_mut().push(key.index);
@@ -128,7 +128,7 @@ impl Streams {
     }
 
     /// Resets the streams that stand still, and says how many did.
-    pub(super) fn reset_stalled(&self, judgement: Judgement) -> usize {
+    pub(super) fn reset_stalled(&self, judgement: StallJudgement) -> usize {
         let mut slots = self.slots.borrow_mut();
         let open = slots.iter().filter(|slot| slot.task.is_some()).count();
         // What has a window has its turn while so much is written.
@@ -151,14 +151,14 @@ impl Streams {
         count
     }
 
-    fn with<T>(&self, key: StreamKey, then: impl FnOnce(&mut Slot) -> T) -> Option<T> {
+    fn with<T>(&self, key: StreamKey, then: impl FnOnce(&mut StreamKeySlot) -> T) -> Option<T> {
         let mut slots = self.slots.borrow_mut();
         slots.get_mut(key.index).filter(|slot| slot.generation == key.generation).map(then)
     }
 }
 
-impl Slot {
-    const fn flow(&mut self, direction: Direction) -> &mut Flow {
+impl StreamKeySlot {
+    const fn flow(&mut self, direction: Direction) -> &mut StreamFlow {
         match direction {
             Direction::Response => &mut self.response,
             Direction::Upload => &mut self.upload,
@@ -188,8 +188,8 @@ mod tests {
         (streams, keys)
     }
 
-    fn judgement(after: Duration) -> Judgement {
-        Judgement {
+    fn judgement(after: Duration) -> StallJudgement {
+        StallJudgement {
             now: clock::now() + after,
             patience: PATIENCE,
             socket_is_open: true,
@@ -208,7 +208,7 @@ mod tests {
         streams.moved(reads, Direction::Response, clock::now() + PATIENCE);
         assert_eq!(streams.reset_stalled(judgement(PATIENCE)), 0);
         let late = judgement(PATIENCE * 3 / 2);
-        assert_eq!(streams.reset_stalled(Judgement { uploads_hold_much: false, ..late }), 1);
+        assert_eq!(streams.reset_stalled(StallJudgement { uploads_hold_much: false, ..late }), 1);
         assert_eq!(streams.reset_stalled(late), 1);
         assert_eq!(streams.reset_stalled(late), 0, "each is reset once");
         let reset = keys.iter().map(|key| streams.is_reset(*key)).collect::<Vec<_>>();
@@ -221,7 +221,7 @@ mod tests {
         for key in &keys {
             streams.moved(*key, Direction::Response, clock::now());
         }
-        let slow = Judgement { socket_is_open: false, ..judgement(PATIENCE * 2) };
+        let slow = StallJudgement { socket_is_open: false, ..judgement(PATIENCE * 2) };
         streams.wrote(10 * TURN as usize - 1);
         assert_eq!(streams.reset_stalled(slow), 0);
         streams.moved(keys[0], Direction::Response, slow.now);

@@ -1,10 +1,10 @@
 //! Cookies of the upstream, as cookies of the proxy (RFC 6265).
 
-use super::place::Place;
+use super::place::RewritePlace;
 use crate::proxy::settings::CookieAttributes;
 
 /// `text` of a `Set-Cookie` field for the proxy's place. What `attributes` leaves out stays to the letter.
-pub(super) fn rewrite(text: &str, attributes: CookieAttributes, place: &Place<'_>) -> String {
+pub(super) fn rewrite(text: &str, attributes: CookieAttributes, place: &RewritePlace<'_>) -> String {
     let mut parts = text.split(';');
     let pair = parts.next().unwrap_or_default();
     let name = trim(pair);
@@ -47,7 +47,7 @@ fn trim(text: &str) -> &str {
 
 /// The path here of a cookie's path at the upstream, without a slash at its end: a request for the path without one gets the
 /// cookie, too. `/` stays: all that the proxy serves is in it.
-fn path(place: &Place<'_>, path: &str) -> String {
+fn path(place: &RewritePlace<'_>, path: &str) -> String {
     let bare = path.trim_end_matches('/');
     if bare.is_empty() {
         return path.to_owned();

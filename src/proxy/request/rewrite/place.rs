@@ -10,23 +10,23 @@ use crate::proxy::upstream::api::Upstream;
 use crate::proxy::upstream::forwarded_target;
 
 /// One request's place at the proxy and at the upstream.
-pub(crate) struct Place<'p> {
+pub(crate) struct RewritePlace<'p> {
     rewriter: &'p Rewriter<'p>,
     /// The request's address as the application wrote it.
     pub(super) client: Url,
-    client_origin: Origin<'p>,
+    client_origin: PlaceOrigin<'p>,
     upstream: &'p Upstream,
     /// The request's address as the upstream has it, by the upstream's own.
     sent: Url,
 }
 
 #[derive(Clone, Copy)]
-struct Origin<'p> {
+struct PlaceOrigin<'p> {
     scheme: &'static str,
     authority: &'p str,
 }
 
-impl<'p> Place<'p> {
+impl<'p> RewritePlace<'p> {
     /// `None`: the request is for no path, such as `OPTIONS *`.
     pub(super) fn new(
         rewriter: &'p Rewriter<'p>,
@@ -41,7 +41,7 @@ impl<'p> Place<'p> {
         Some(Self {
             rewriter,
             client: Url::parse(&format!("{scheme}://{authority}{own}")).ok()?,
-            client_origin: Origin { scheme, authority },
+            client_origin: PlaceOrigin { scheme, authority },
             upstream,
             sent: Url::parse(&format!("{}{sent}", upstream.origin)).ok()?,
         })
@@ -64,7 +64,7 @@ impl<'p> Place<'p> {
         }
         let path = self.client_path(meant.path())?;
         let rest = &meant[Position::AfterPath..];
-        let Origin { scheme, authority } = self.client_origin;
+        let PlaceOrigin { scheme, authority } = self.client_origin;
         // What follows is mostly a GET, or another request like this one.
         if !self.leads_here(authority, &path, &self.rewriter.method)
             && !self.leads_here(authority, &path, &Method::GET)
@@ -81,7 +81,7 @@ impl<'p> Place<'p> {
         Some(if is_by_path { format!("{path}{rest}") } else { address })
     }
 
-    /// As [`Place::to_client`], for the address of a redirect; `None` also where the redirect would come again for ever.
+    /// As [`RewritePlace::to_client`], for the address of a redirect; `None` also where the redirect would come again for ever.
     pub(super) fn redirect(&self, text: &str) -> Option<String> {
         self.to_client(text).filter(|new| !self.comes_again(text.trim(), new))
     }
@@ -131,7 +131,7 @@ impl<'p> Place<'p> {
         routes.leads_as(entry, host, path, method)
     }
 
-    /// The upstream's address for what the application refers to by `text`; `None` as in [`Place::to_client`].
+    /// The upstream's address for what the application refers to by `text`; `None` as in [`RewritePlace::to_client`].
     pub(super) fn to_upstream(&self, text: &str) -> Option<String> {
         let meant = self.client.join(text.trim()).ok()?;
         let is_own = same_host(meant.host(), self.client.host())
@@ -162,7 +162,7 @@ impl<'p> Place<'p> {
     /// The upstream's own origin in place of the proxy's, for a page that the proxy serves: a server that compares Origin with
     /// Host finds them equal, as the browser did.
     pub(super) fn origin(&self, text: &str) -> Option<String> {
-        let Origin { scheme, authority } = self.client_origin;
+        let PlaceOrigin { scheme, authority } = self.client_origin;
         let is_own = is_origin_of(text, scheme, authority);
         (is_own && !self.sends_clients_host()).then(|| self.upstream_origin())
     }

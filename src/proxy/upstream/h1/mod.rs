@@ -16,15 +16,15 @@ use hyper::ext::ReasonPhrase;
 use tokio::time::Instant;
 
 use super::connection_info::ConnectionInfo;
-use super::failure::Failure;
+use super::failure::SendFailure;
 use super::pool::OpenConnection;
 use super::request_body::RequestBody;
 use crate::clock;
 use crate::proxy::memory::{self, COPIES, HeadRoom};
-use crate::proxy::message::outbound_head::Head;
+use crate::proxy::message::outbound_head::OutboundHead;
 use crate::proxy::observe::upstream_metrics::Closed;
 
-pub(crate) use transport::Stream;
+pub(crate) use transport::UpstreamStream;
 
 /// A connection of HTTP/1.1.
 pub(super) type Http1Connection = cupbearer_h1::Connection<UpstreamLink>;
@@ -64,7 +64,7 @@ impl UpstreamLink {
 }
 
 impl Link for UpstreamLink {
-    type Transport = Stream;
+    type Transport = UpstreamStream;
     type Body = RequestBody;
     type TrailerMemory = TrailerRoom;
 
@@ -128,7 +128,7 @@ impl TrailerMemory for TrailerRoom {
 
 /// How a request is sent.
 #[derive(Clone, Copy)]
-pub(super) struct Manner<'m> {
+pub(super) struct ResponseManner<'m> {
     /// How long the upstream may take nothing of a body that it has begun to respond to.
     pub(super) patience: Duration,
     /// The largest head of a response, in bytes.
@@ -144,20 +144,20 @@ pub(super) struct Manner<'m> {
 pub(super) async fn send(
     connection: Http1Connection,
     pool: Rc<Http1Pool>,
-    head: &Head,
+    head: &OutboundHead,
     body: RequestBody,
-    Manner { patience, max_head, on_interim, waits }: Manner<'_>,
-) -> Result<Response<Http1Body>, Failure> {
+    ResponseManner { patience, max_head, on_interim, waits }: ResponseManner<'_>,
+) -> Result<Response<Http1Body>, SendFailure> {
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let head = RequestHead { method: &head.method, target, headers: &head.headers };
     let memory = ResponseHeadRoom { room: HeadRoom::default(), waits };
     let options = SendOptions { write_timeout: patience, max_head, on_interim, memory };
     let came = connection.send(pool, head, body, options).await.map_err(|error| match error {
-        SendError::Unsent(body) => Failure::Unsent(body),
-        SendError::Died => Failure::Died,
-        SendError::Malformed(why) => Failure::Malformed(why.into()),
-        SendError::HeadTooLarge => Failure::TooLarge(max_head),
-        SendError::Broken => Failure::Broken,
+        SendError::Unsent(body) => SendFailure::Unsent(body),
+        SendError::Died => SendFailure::Died,
+        SendError::Malformed(why) => SendFailure::Malformed(why.into()),
+        SendError::HeadTooLarge => SendFailure::TooLarge(max_head),
+        SendError::Broken => SendFailure::Broken,
     })?;
     let mut response = Response::new(came.body);
     *response.status_mut() = came.status;

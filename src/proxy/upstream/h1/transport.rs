@@ -13,14 +13,14 @@ use tokio_rustls::client::TlsStream;
 
 /// A connected stream. TLS stands behind a box: it is a kilobyte, and most connections have none.
 #[derive(Debug)]
-pub(crate) enum Stream {
+pub(crate) enum UpstreamStream {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
     TlsUnix(Box<TlsStream<UnixStream>>),
 }
 
-impl Transport for Stream {
+impl Transport for UpstreamStream {
     /// It costs a system call only where the runtime has seen an event.
     fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
@@ -42,25 +42,25 @@ impl Transport for Stream {
     }
 }
 
-impl From<TcpStream> for Stream {
+impl From<TcpStream> for UpstreamStream {
     fn from(tcp: TcpStream) -> Self {
         Self::Tcp(tcp)
     }
 }
 
-impl From<UnixStream> for Stream {
+impl From<UnixStream> for UpstreamStream {
     fn from(unix: UnixStream) -> Self {
         Self::Unix(unix)
     }
 }
 
-impl From<TlsStream<TcpStream>> for Stream {
+impl From<TlsStream<TcpStream>> for UpstreamStream {
     fn from(tls: TlsStream<TcpStream>) -> Self {
         Self::Tls(Box::new(tls))
     }
 }
 
-impl From<TlsStream<UnixStream>> for Stream {
+impl From<TlsStream<UnixStream>> for UpstreamStream {
     fn from(tls: TlsStream<UnixStream>) -> Self {
         Self::TlsUnix(Box::new(tls))
     }
@@ -70,19 +70,19 @@ impl From<TlsStream<UnixStream>> for Stream {
 macro_rules! each {
     ($stream:expr, $io:ident => $call:expr) => {
         match $stream.get_mut() {
-            Stream::Tcp(io) => {
+            UpstreamStream::Tcp(io) => {
                 let $io = Pin::new(io);
                 $call
             }
-            Stream::Unix(io) => {
+            UpstreamStream::Unix(io) => {
                 let $io = Pin::new(io);
                 $call
             }
-            Stream::Tls(io) => {
+            UpstreamStream::Tls(io) => {
                 let $io = Pin::new(&mut **io);
                 $call
             }
-            Stream::TlsUnix(io) => {
+            UpstreamStream::TlsUnix(io) => {
                 let $io = Pin::new(&mut **io);
                 $call
             }
@@ -90,13 +90,13 @@ macro_rules! each {
     };
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for UpstreamStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         each!(self, io => io.poll_read(cx, buf))
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for UpstreamStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         each!(self, io => io.poll_write(cx, bytes))
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use hyper::client::conn::http2;
 
 use crate::proxy::upstream::h1::Http1Connection;
-use crate::proxy::upstream::metered::Place;
+use crate::proxy::upstream::metered::StreamPlace;
 use crate::proxy::upstream::peer_settings::PeerSettings;
 use crate::proxy::upstream::request_body::RequestBody;
 
@@ -14,13 +14,13 @@ use crate::proxy::upstream::request_body::RequestBody;
 pub(crate) enum Connection {
     Http1 {
         wire: Http1Connection,
-        age: Age,
+        age: ConnectionAge,
     },
     Http2 {
         sender: http2::SendRequest<RequestBody>,
-        streams: Rc<Place>,
+        streams: Rc<StreamPlace>,
         number: u64,
-        age: Age,
+        age: ConnectionAge,
         peer: PeerSettings,
         /// Keeps other requests off the connection while it lives.
         alone: Option<Rc<()>>,
@@ -37,7 +37,7 @@ pub(crate) enum Company {
 
 /// Whether a connection has carried a request before: then it may have died since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Age {
+pub(crate) enum ConnectionAge {
     New,
     Reused,
 }

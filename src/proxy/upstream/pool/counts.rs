@@ -3,22 +3,22 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::places::Held;
-use crate::proxy::observe::upstream_metrics::{Closed, ConnectionCounters, CountedConnection, End};
+use super::places::HeldSlots;
+use crate::proxy::observe::upstream_metrics::{CloseCause, Closed, ConnectionCounters, CountedConnection};
 
 /// The counters of one upstream.
 #[derive(Debug)]
 pub(crate) struct PoolCounts {
     counters: Arc<ConnectionCounters>,
     /// What the connection that is opened next holds for as long as it lives.
-    held: RefCell<Held>,
+    held: RefCell<HeldSlots>,
 }
 
 /// An open connection: it is counted, and holds its places, from its beginning to its end.
 #[derive(Debug)]
 pub(crate) struct OpenConnection {
     counted: CountedConnection,
-    _held: Held,
+    _held: HeldSlots,
 }
 
 impl PoolCounts {
@@ -41,19 +41,19 @@ impl PoolCounts {
         self.opened(Closed::Upstream, self.held.take())
     }
 
-    fn opened(&self, otherwise: Closed, held: Held) -> OpenConnection {
+    fn opened(&self, otherwise: Closed, held: HeldSlots) -> OpenConnection {
         OpenConnection { counted: self.counters.opened(otherwise), _held: held }
     }
 
     /// The same counters, for one connection that holds these places.
-    pub(super) fn holding(&self, held: Held) -> Self {
+    pub(super) fn holding(&self, held: HeldSlots) -> Self {
         Self { counters: Arc::clone(&self.counters), held: RefCell::new(held) }
     }
 }
 
 impl OpenConnection {
     /// What says why it is closed.
-    pub(crate) const fn end(&self) -> &End {
+    pub(crate) const fn end(&self) -> &CloseCause {
         self.counted.end()
     }
 }

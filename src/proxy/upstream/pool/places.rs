@@ -8,20 +8,20 @@ use tokio::sync::futures::Notified;
 use crate::machine::Lack;
 use crate::proxy::error::{DialFault, Full};
 use crate::proxy::upstream::api::Upstream;
-use crate::proxy::upstream::slots::{Holder, Slot, Slots};
+use crate::proxy::upstream::slots::{ConnectionSlot, Holder, Slots};
 use crate::proxy::upstream::sockets::Sockets;
 
 /// Where one pool takes its places from.
 #[derive(Debug)]
 pub(super) struct Places {
-    http2: Option<Share>,
-    connections: Option<Share>,
-    sockets: Share,
+    http2: Option<SlotShare>,
+    connections: Option<SlotShare>,
+    sockets: SlotShare,
 }
 
 /// One pool's part of some places.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct SlotShare {
     slots: Arc<Slots>,
     holder: Arc<Holder>,
     /// What is reported where none is free in time.
@@ -30,21 +30,21 @@ pub(super) struct Share {
 
 /// What a connection holds for as long as it lives.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
-    http2: Option<Slot>,
-    others: Vec<Slot>,
+pub(crate) struct HeldSlots {
+    http2: Option<ConnectionSlot>,
+    others: Vec<ConnectionSlot>,
 }
 
-impl Share {
+impl SlotShare {
     fn new(slots: &Arc<Slots>, full: DialFault) -> Self {
         Self { slots: Arc::clone(slots), holder: slots.join(), full }
     }
 
-    pub(super) fn take(&self) -> Option<Slot> {
+    pub(super) fn take(&self) -> Option<ConnectionSlot> {
         self.slots.take(&self.holder)
     }
 
-    pub(super) async fn wait(&self) -> Slot {
+    pub(super) async fn wait(&self) -> ConnectionSlot {
         self.slots.wait(&self.holder).await
     }
 }
@@ -52,16 +52,16 @@ impl Share {
 impl Places {
     pub(super) fn new(upstream: &Upstream, sockets: &Sockets) -> Self {
         let share = |slots: &Option<Arc<Slots>>, full: fn(usize) -> Full| {
-            slots.as_ref().map(|slots| Share::new(slots, DialFault::Full(full(slots.count()))))
+            slots.as_ref().map(|slots| SlotShare::new(slots, DialFault::Full(full(slots.count()))))
         };
         Self {
             http2: share(&upstream.http2_connections, Full::Http2),
             connections: share(&upstream.connections, Full::Connections),
-            sockets: Share::new(sockets.slots(), DialFault::Lacking(Lack::Descriptors)),
+            sockets: SlotShare::new(sockets.slots(), DialFault::Lacking(Lack::Descriptors)),
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Share> {
+    fn all(&self) -> impl Iterator<Item = &SlotShare> {
         [self.http2.as_ref(), self.connections.as_ref(), Some(&self.sockets)].into_iter().flatten()
     }
 
@@ -71,7 +71,7 @@ impl Places {
     }
 
     /// Those that a new connection takes one of each of; `shared` where it may be one of HTTP/2.
-    pub(super) fn needed(&self, shared: bool) -> impl Iterator<Item = &Share> {
+    pub(super) fn needed(&self, shared: bool) -> impl Iterator<Item = &SlotShare> {
         self.all().skip(usize::from(!shared && self.http2.is_some()))
     }
 
@@ -83,7 +83,7 @@ impl Places {
     /// Whether one more HTTP/2 connection is to be opened to spread requests over, where this pool has so many and `in_use` says
     /// whether each of them carries a request. As many as fall to this worker are opened in any case.
     pub(super) fn lack_one(&self, own: usize, in_use: impl FnOnce() -> bool) -> bool {
-        let Some(Share { slots, holder, .. }) = &self.http2 else { return false };
+        let Some(SlotShare { slots, holder, .. }) = &self.http2 else { return false };
         (own < slots.fair_share() || in_use()) && slots.has_free(holder)
     }
 
@@ -108,9 +108,9 @@ pub(super) fn wanted(sets: &[Arc<Slots>]) -> Vec<std::pin::Pin<Box<Notified<'_>>
     sets.iter().map(|slots| Box::pin(slots.wanted())).collect()
 }
 
-impl Held {
+impl HeldSlots {
     /// One place more.
-    pub(super) fn add(&mut self, share: &Share, slot: Slot) {
+    pub(super) fn add(&mut self, share: &SlotShare, slot: ConnectionSlot) {
         if matches!(share.full, DialFault::Full(Full::Http2(_))) {
             self.http2 = Some(slot);
         } else {

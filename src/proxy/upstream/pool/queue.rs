@@ -12,18 +12,18 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::connection::Want;
-use super::places::{Held, Share, wanted};
-use super::shared::Shared;
+use super::places::{HeldSlots, SlotShare, wanted};
+use super::shared::SharedConnection;
 use super::{Idle, Pool};
 use crate::clock;
 use crate::proxy::error::DialFault;
 use crate::proxy::observe::upstream_metrics::Closed;
 use crate::proxy::upstream::h1::Http1Connection;
-use crate::proxy::upstream::slots::{Slot, TURN};
+use crate::proxy::upstream::slots::{ConnectionSlot, TURN};
 
 /// What comes of the wait for places.
-pub(super) enum Turn {
-    Places(Held),
+pub(super) enum PoolTurn {
+    Places(HeldSlots),
     /// A connection that another request gave back.
     Wire(Http1Connection),
     /// A shared connection may have room by now.
@@ -31,23 +31,23 @@ pub(super) enum Turn {
 }
 
 /// The same for one of them.
-enum Queued {
-    Slot(Slot),
+enum PoolQueued {
+    Slot(ConnectionSlot),
     Wire(Http1Connection),
     Look,
 }
 
 /// A request waits for a stream for as long as it lives.
-struct Waiting<'p>(&'p Cell<usize>);
+struct PoolWaiting<'p>(&'p Cell<usize>);
 
-impl<'p> Waiting<'p> {
+impl<'p> PoolWaiting<'p> {
     fn new(count: &'p Cell<usize>) -> Self {
         count.set(count.get() + 1);
         Self(count)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for PoolWaiting<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
@@ -60,30 +60,30 @@ impl Pool {
         shared: bool,
         want: Want,
         deadline: Instant,
-    ) -> Result<Turn, DialFault> {
-        let mut held = Held::default();
+    ) -> Result<PoolTurn, DialFault> {
+        let mut held = HeldSlots::default();
         for share in self.places.needed(shared) {
             let slot = match share.take() {
                 Some(free) => free,
                 None => match Box::pin(self.queue(share, shared, want, deadline)).await? {
-                    Queued::Slot(slot) => slot,
-                    Queued::Wire(wire) => return Ok(Turn::Wire(wire)),
-                    Queued::Look => return Ok(Turn::Look),
+                    PoolQueued::Slot(slot) => slot,
+                    PoolQueued::Wire(wire) => return Ok(PoolTurn::Wire(wire)),
+                    PoolQueued::Look => return Ok(PoolTurn::Look),
                 },
             };
             held.add(share, slot);
         }
-        Ok(Turn::Places(held))
+        Ok(PoolTurn::Places(held))
     }
 
     /// Waits for a place, or for a connection that comes back.
     async fn queue(
         &self,
-        share: &Share,
+        share: &SlotShare,
         shared: bool,
         want: Want,
         deadline: Instant,
-    ) -> Result<Queued, DialFault> {
+    ) -> Result<PoolQueued, DialFault> {
         // Where any will not do, the other end is kept, and nothing comes by it.
         let (give, mut given) = oneshot::channel();
         let mut other = None;
@@ -92,7 +92,7 @@ impl Pool {
         } else {
             other = Some(give);
         }
-        let _waiting = shared.then(|| Waiting::new(&self.waiting));
+        let _waiting = shared.then(|| PoolWaiting::new(&self.waiting));
         // Both keep their turn for as long as they are there.
         let mut freed = pin!(self.freed.notified());
         let mut slot = pin!(share.wait());
@@ -100,13 +100,13 @@ impl Pool {
             let look = deadline.min(clock::now() + LOOK);
             tokio::select! {
                 biased;
-                Ok(wire) = &mut given => break Ok(Queued::Wire(wire)),
-                slot = &mut slot => break Ok(given.try_recv().map_or(Queued::Slot(slot), Queued::Wire)),
-                () = &mut freed, if shared => break Ok(Queued::Look),
+                Ok(wire) = &mut given => break Ok(PoolQueued::Wire(wire)),
+                slot = &mut slot => break Ok(given.try_recv().map_or(PoolQueued::Slot(slot), PoolQueued::Wire)),
+                () = &mut freed, if shared => break Ok(PoolQueued::Look),
                 // The upstream may allow more requests at a time by now.
                 () = tokio::time::sleep_until(look), if shared && look < deadline => {
-                    if self.shared.borrow().iter().any(Shared::has_room) {
-                        break Ok(Queued::Look);
+                    if self.shared.borrow().iter().any(SharedConnection::has_room) {
+                        break Ok(PoolQueued::Look);
                     }
                 }
                 () = tokio::time::sleep_until(deadline) => break Err(share.full),

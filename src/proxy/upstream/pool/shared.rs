@@ -5,38 +5,38 @@ use std::rc::{Rc, Weak};
 use hyper::client::conn::http2;
 use tokio::time::Instant;
 
-use super::connection::{Age, Company, Connection};
+use super::connection::{Company, Connection, ConnectionAge};
 use crate::clock;
-use crate::proxy::observe::upstream_metrics::End;
-use crate::proxy::upstream::connect::Settings;
+use crate::proxy::observe::upstream_metrics::CloseCause;
+use crate::proxy::upstream::connect::PeerLimits;
 use crate::proxy::upstream::connection_info::ConnectionInfo;
-use crate::proxy::upstream::metered::Place;
+use crate::proxy::upstream::metered::StreamPlace;
 use crate::proxy::upstream::peer_settings::PeerSettings;
 use crate::proxy::upstream::request_body::RequestBody;
 
 /// A connection that requests share.
-pub(super) struct Shared {
+pub(super) struct SharedConnection {
     pub(super) sender: http2::SendRequest<RequestBody>,
     /// Its count, less this one, is the number of requests under way.
-    pub(super) streams: Rc<Place>,
+    pub(super) streams: Rc<StreamPlace>,
     pub(super) number: u64,
     pub(super) used: Instant,
-    pub(super) settings: Weak<dyn Settings>,
+    pub(super) settings: Weak<dyn PeerLimits>,
     pub(super) peer: PeerSettings,
     /// Lives while a request has it to itself.
     pub(super) alone: Weak<()>,
     pub(super) info: ConnectionInfo,
     pub(super) max_streams: usize,
-    pub(super) end: End,
+    pub(super) end: CloseCause,
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for SharedConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("number", &self.number).finish_non_exhaustive()
     }
 }
 
-impl Shared {
+impl SharedConnection {
     /// Streams that it may carry at a time.
     pub(super) fn limit(&self) -> usize {
         self.settings
@@ -50,7 +50,7 @@ impl Shared {
     }
 
     /// Takes it for a request, if it has room for that.
-    pub(super) fn take(&mut self, company: Company, age: Age) -> Option<Connection> {
+    pub(super) fn take(&mut self, company: Company, age: ConnectionAge) -> Option<Connection> {
         let under_way = Rc::strong_count(&self.streams) - 1;
         let has_room = match company {
             Company::Shared => under_way < self.limit(),

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::Pool;
 use super::connection::Company;
-use super::places::Held;
+use super::places::HeldSlots;
 use crate::clock;
 use crate::proxy::error::ConnectStage;
-use crate::proxy::upstream::connect::{Attempt, Speak, connect};
+use crate::proxy::upstream::connect::{DialAttempt, Speak, connect};
 
 /// What is opened for one pool.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Pool {
 
 /// Opens a connection for no request; `None`: it failed.
 async fn open(pool: &Rc<Pool>) -> Option<()> {
-    let mut held = Held::default();
+    let mut held = HeldSlots::default();
     for share in pool.places.needed(true) {
         let Some(slot) = share.take() else { return Some(()) };
         held.add(share, slot);
@@ -64,7 +64,7 @@ async fn open(pool: &Rc<Pool>) -> Option<()> {
     let stage = Cell::new(ConnectStage::Lookup);
     let deadline = clock::now() + pool.upstream.settings.connect_timeout;
     let counts = pool.counts.holding(held);
-    let attempt = Attempt { deadline, stage: &stage };
+    let attempt = DialAttempt { deadline, stage: &stage };
     let sender = connect(&pool.upstream, Speak::Configured, &counts, attempt).await.ok()?;
     if !pool.retired.get() {
         drop(pool.adopt(sender, Company::Shared));
