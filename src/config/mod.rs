@@ -4,9 +4,11 @@
 //! at once. Nothing is printed here, nothing runs here, and a reload is one more `load`. `app` calls it for `run`,
 //! `cli` for `check`.
 
+mod draft;
 mod file;
 mod findings;
 mod later;
+mod options;
 mod overrides;
 mod permissions;
 mod problem;
@@ -23,6 +25,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use options::Options;
 #[cfg(test)]
 pub(crate) use problem::Origin;
 pub(crate) use problem::{Problem, Problems, Severity};
@@ -31,23 +34,14 @@ pub(crate) use schema::schema;
 pub(crate) use source::{Flags, Source};
 pub(crate) use surfaces::{control_address, health_address};
 
-use file::File;
-use findings::{Findings, Review};
+use draft::{Draft, sorted};
+use findings::Review;
 use secret_ref::Variables;
-use tree::{Node, Parsed};
 
 /// Reads a duration as the configuration has them: `500ms`, `30s`, `1h30m`. `None` where it is none.
 #[must_use]
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     file::Period::parse(text).map(|period| period.0)
-}
-
-/// What the command line says about the configuration as a whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Options {
-    /// `--insecure-plaintext`: `http` to authorization servers and upstreams beyond loopback. Secrets and tokens go
-    /// out in the clear then.
-    pub insecure_plaintext: bool,
 }
 
 /// A configuration that can be run.
@@ -91,42 +85,6 @@ pub(crate) fn load(
             Err(problems.iter().cloned().chain(left_aside).collect())
         }
     }
-}
-
-/// A configuration as it is written: every key has its type, and nothing that it names was looked at.
-struct Draft {
-    root: Node,
-    file: File,
-    findings: Findings,
-}
-
-impl Draft {
-    /// Reads `source` and lays the overrides in `environment` over it.
-    fn read(source: &Source, environment: &[(OsString, OsString)]) -> Result<Self, Problems> {
-        let Parsed { mut root, problems, murky } = match source {
-            Source::File(path) => tree::parse(&path.display().to_string(), &source::read(path)?),
-            Source::Text { name, text } => tree::parse(name, text),
-            Source::Flags(flags) => {
-                Parsed { root: flags.tree(), problems: Problems::default(), murky: Vec::new() }
-            }
-        };
-        let mut findings = Findings::new(problems, murky, source.base());
-        for problem in overrides::apply(&mut root, environment) {
-            findings.push(problem);
-        }
-        if let Some(file) = shape::read(&mut root, |root, misfit| findings.misfit(root, misfit)) {
-            Ok(Self { root, file, findings })
-        } else {
-            findings.too_many();
-            Err(findings.into_problems(&root))
-        }
-    }
-}
-
-fn sorted(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
-    let mut environment: Vec<_> = environment.into_iter().collect();
-    environment.sort();
-    environment
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 
+use super::draft::{Draft, sorted};
 use super::findings::Review;
 use super::problem::{KeyPath, Problem, Problems, Severity};
 use super::resolve::{self, Listeners};
 use super::source::Source;
-use super::{Draft, sorted};
 use crate::net::local_address::LocalAddress;
 
 /// Where the health listener is.

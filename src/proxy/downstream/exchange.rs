@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::activity::Busy;
 use crate::clock;
-use crate::proxy::error::ProxyError;
+use crate::proxy::error::{LimitFault, ProxyError};
 use crate::proxy::memory::{self, Charge, Room};
 use crate::proxy::message::outbound_head::size_of_fields;
 use crate::proxy::observe::access_log::{AccessRecord, Answerer};
@@ -75,11 +75,11 @@ impl Exchange {
     /// Takes its part of the memory, with that of its decoded head, until this ends.
     ///
     /// # Errors
-    /// [`ProxyError::MemoryLimit`] where there is no room.
+    /// [`ProxyError::Limit(LimitFault::Memory)`] where there is no room.
     pub(crate) fn take_room(&mut self, parts: &Parts) -> Result<(), ProxyError> {
         let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
         let Room::Taken(charge) = memory::request(target + size_of_fields(&parts.headers)) else {
-            return Err(ProxyError::MemoryLimit);
+            return Err(ProxyError::Limit(LimitFault::Memory));
         };
         self.charge = charge;
         Ok(())

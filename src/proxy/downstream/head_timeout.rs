@@ -10,12 +10,13 @@ use std::task::Poll;
 use tokio::io::AsyncWrite as _;
 
 use super::context::Downstream;
-use crate::proxy::error::ProxyError;
+use crate::proxy::error::{ApplicationFault, ProxyError};
 
 /// Writes the answer as far as the socket takes it at once, and ends the connection in order. A client that takes nothing is not
 /// waited for: the connection was to be gone by now.
 pub(crate) async fn tell(downstream: &Downstream) {
-    let answer = downstream.worker.refuse(downstream.peer.remote, ProxyError::HeadTimeout);
+    let answer =
+        downstream.worker.refuse(downstream.peer.remote, ProxyError::Request(ApplicationFault::HeadTimeout));
     poll_fn(|cx| {
         let mut transport = downstream.stream.transport();
         let mut transport = Pin::new(&mut *transport);

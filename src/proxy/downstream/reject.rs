@@ -6,7 +6,7 @@
 
 use http::StatusCode;
 
-use crate::proxy::error::{BadRequest, ProxyError};
+use crate::proxy::error::{ApplicationFault, BadRequest, ProxyError};
 use crate::proxy::message::problem::Call;
 use crate::proxy::message::reason_phrase::status_line;
 
@@ -14,7 +14,7 @@ use crate::proxy::message::reason_phrase::status_line;
 pub(crate) fn reason(written: &[u8]) -> ProxyError {
     let status = written.split(|byte| *byte == b' ').nth(1);
     match status {
-        Some(b"414" | b"431") => ProxyError::HeaderTooLarge,
+        Some(b"414" | b"431") => ProxyError::Request(ApplicationFault::HeaderTooLarge),
         _ => BadRequest::Unreadable.into(),
     }
 }

@@ -1,8 +1,6 @@
 //! Why there is no connection to an upstream, or which of its stages took too long: the sentence for the application, and what
 //! an operator does about it.
 
-use super::ProxyError;
-use crate::machine::Lack;
 use crate::net::proxy_fault::{ProxyFault, ProxyStage};
 use crate::net::resolver::LookupError;
 use crate::net::tls_fault::TlsFault;
@@ -121,49 +119,6 @@ impl Full {
             Self::Http2(_) => {
                 "set `http2_connections` higher or to \"auto\", or `max_streams` and the API's own limit"
             }
-        }
-    }
-}
-
-/// Why there is no new connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum DialFault {
-    #[error("the upstream cannot be reached: {0}")]
-    Unreachable(ConnectFault),
-    #[error("{0}")]
-    Timeout(ConnectStage),
-    #[error("{0}")]
-    Lacking(Lack),
-    #[error("{0}")]
-    Full(Full),
-    #[error(
-        "the upstream's Unix socket took no connection within connect_timeout: as many wait there as it lets wait"
-    )]
-    Backlog,
-}
-
-impl DialFault {
-    /// What to do about it.
-    pub(crate) const fn help(self) -> &'static str {
-        match self {
-            Self::Unreachable(fault) => fault.help(),
-            Self::Timeout(stage) => stage.help(),
-            Self::Lacking(lack) => lack.help(),
-            Self::Full(full) => full.help(),
-            Self::Backlog => "see why the API accepts no connections, and how many it lets wait (listen(2))",
-        }
-    }
-}
-
-impl From<DialFault> for ProxyError {
-    fn from(fault: DialFault) -> Self {
-        match fault {
-            // Nothing was sent, and the upstream may be well.
-            DialFault::Lacking(lack) => Self::Lacking(lack),
-            DialFault::Full(full) => Self::ConnectionsTaken(full),
-            DialFault::Backlog => Self::Backlog,
-            DialFault::Unreachable(why) => Self::UpstreamUnreachable(why),
-            DialFault::Timeout(stage) => Self::ConnectTimeout(stage),
         }
     }
 }

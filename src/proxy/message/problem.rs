@@ -13,7 +13,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
 
 use super::reason_phrase;
-use crate::proxy::error::ProxyError;
+use crate::proxy::error::{ApplicationFault, LimitFault, ProxyError, TokenFault, UpstreamFault};
 use crate::token::Status;
 
 impl ProxyError {
@@ -30,27 +30,22 @@ impl ProxyError {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         match self {
-            Self::TokenUnavailable(unavailable) => {
+            Self::Token(TokenFault::Unavailable(unavailable)) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(unavailable.retry_after)));
             }
-            Self::RateLimited { retry_after } => {
+            Self::Limit(LimitFault::Rate { retry_after }) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
             }
-            Self::Overloaded
-            | Self::Lacking(_)
-            | Self::ConnectionsTaken(_)
-            | Self::Backlog
-            | Self::MemoryLimit
-            | Self::NotProcessed => {
+            Self::Limit(_) | Self::Upstream(UpstreamFault::NotProcessed) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(1));
             }
             Self::MethodNotAllowed { allow } | Self::MethodRefused { allow } => {
                 headers.insert(ALLOW, allow);
             }
-            Self::SubjectRequired => {
+            Self::Token(TokenFault::SubjectRequired) => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
             }
-            Self::SubjectRefused => {
+            Self::Token(TokenFault::SubjectRefused) => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(INVALID_TOKEN));
             }
             _ => {}
@@ -101,49 +96,25 @@ impl ProxyError {
     /// The gRPC status of it (the gRPC core's `status.proto`).
     const fn grpc_status(&self) -> &'static str {
         match self {
-            Self::TokenUnavailable(unavailable) => match unavailable.status {
+            Self::Token(TokenFault::Unavailable(unavailable)) => match unavailable.status {
                 Status::Misconfigured | Status::LoginRequired => "16",
                 _ => "14",
             },
-            Self::SubjectRequired | Self::SubjectRefused => "16",
+            Self::Token(TokenFault::SubjectRequired | TokenFault::SubjectRefused) => "16",
             Self::Refused(_) | Self::AuthorizationRefused => "7",
             Self::NoRoute | Self::MethodNotAllowed { .. } | Self::MethodRefused { .. } => "12",
-            Self::BadRequest(_) | Self::Loop | Self::ExpectationFailed | Self::Proof => "13",
-            Self::HeaderTooLarge
-            | Self::UpstreamHeadLimit { .. }
-            | Self::ResponseHeadTooLarge { .. }
-            | Self::RateLimited { .. }
-            | Self::Overloaded
-            | Self::MemoryLimit
-            | Self::Lacking(_)
-            | Self::ConnectionsTaken(_)
-            | Self::Backlog => "8",
-            Self::ClientGone => "1",
-            Self::HeadTimeout | Self::RequestTimeout | Self::ConnectTimeout(_) | Self::ResponseTimeout => "4",
-            Self::UpstreamUnreachable(_)
-            | Self::UpstreamBroken
-            | Self::UpstreamNotHttp2
-            | Self::UpstreamReset(_)
-            | Self::LargeHeadBroken { .. }
-            | Self::UpstreamMalformed(_)
-            | Self::UpstreamCut(_)
-            | Self::NotProcessed
-            | Self::WebSocket(_)
-            | Self::StreamTooOld => "14",
+            Self::BadRequest(_) | Self::Token(TokenFault::Proof) => "13",
+            Self::Limit(_) => "8",
+            Self::Request(fault) => fault.grpc_status(),
+            Self::Upstream(fault) => fault.grpc_status(),
+            Self::StreamTooOld => "14",
         }
     }
 
     /// Whether the connection must end with this response: what is left of the request cannot be told apart.
     const fn closes(&self) -> bool {
-        matches!(
-            self,
-            Self::BadRequest(_)
-                | Self::ExpectationFailed
-                | Self::HeaderTooLarge
-                | Self::HeadTimeout
-                | Self::RequestTimeout
-                | Self::ClientGone
-        )
+        matches!(self, Self::BadRequest(_))
+            || matches!(self, Self::Request(fault) if !matches!(fault, ApplicationFault::Loop))
     }
 }
 
@@ -208,7 +179,7 @@ mod tests {
 
     #[test]
     fn an_answer_of_the_proxys_own_says_so() {
-        let error = ProxyError::UpstreamUnreachable(ConnectFault::Refused);
+        let error = ProxyError::Upstream(UpstreamFault::Unreachable(ConnectFault::Refused));
         let response = error.into_response(Call::Http);
         assert_eq!(response.status(), 502);
         assert_eq!(response.headers()["cupbearer-error"], "upstream_unreachable");
@@ -218,9 +189,13 @@ mod tests {
     #[test]
     fn a_caller_is_told_whether_the_own_token_is_missing_or_refused() {
         for (error, kind, challenge) in [
-            (ProxyError::SubjectRequired, "subject_required", r#"Bearer realm="cupbearer""#),
             (
-                ProxyError::SubjectRefused,
+                ProxyError::Token(TokenFault::SubjectRequired),
+                "subject_required",
+                r#"Bearer realm="cupbearer""#,
+            ),
+            (
+                ProxyError::Token(TokenFault::SubjectRefused),
                 "subject_refused",
                 r#"Bearer realm="cupbearer", error="invalid_token""#,
             ),
@@ -246,7 +221,9 @@ mod tests {
                 can_log_in: false,
                 retry_after,
             };
-            ProxyError::TokenUnavailable(unavailable).into_response(Call::Http).headers()[RETRY_AFTER].clone()
+            ProxyError::Token(TokenFault::Unavailable(unavailable)).into_response(Call::Http).headers()
+                [RETRY_AFTER]
+                .clone()
         };
         assert_eq!(wait(Duration::from_millis(1500)), "2");
         assert_eq!(wait(Duration::ZERO), "1");
@@ -254,18 +231,18 @@ mod tests {
 
     #[test]
     fn who_comes_too_often_is_told_when_to_come_back() {
-        let limited = ProxyError::RateLimited { retry_after: Duration::from_millis(2100) };
+        let limited = ProxyError::Limit(LimitFault::Rate { retry_after: Duration::from_millis(2100) });
         let response = limited.into_response(Call::Http);
         assert_eq!(
             (response.status().as_u16(), &response.headers()[RETRY_AFTER]),
             (429, &"3".parse().unwrap())
         );
-        let response = ProxyError::Overloaded.into_response(Call::Http);
+        let response = ProxyError::Limit(LimitFault::Concurrency).into_response(Call::Http);
         assert_eq!(
             (response.status().as_u16(), &response.headers()[RETRY_AFTER]),
             (503, &"1".parse().unwrap())
         );
-        let response = ProxyError::Overloaded.into_response(Call::Grpc);
+        let response = ProxyError::Limit(LimitFault::Concurrency).into_response(Call::Grpc);
         assert_eq!(response.headers()["grpc-status"], "8", "RESOURCE_EXHAUSTED");
     }
 
@@ -287,14 +264,14 @@ mod tests {
             can_log_in: false,
             retry_after: Duration::ZERO,
         };
-        let response = ProxyError::TokenUnavailable(unavailable).into_response(Call::Grpc);
+        let response = ProxyError::Token(TokenFault::Unavailable(unavailable)).into_response(Call::Grpc);
         let message = "cupbearer: a new login is needed; Zo%C3%AB was logged in";
         assert_eq!(response.headers()["grpc-message"], message);
     }
 
     #[test]
     fn a_grpc_call_gets_a_trailers_only_answer() {
-        let response = ProxyError::UpstreamBroken.into_response(Call::Grpc);
+        let response = ProxyError::Upstream(UpstreamFault::Broken).into_response(Call::Grpc);
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["grpc-status"], "14");
         assert!(response.headers()["grpc-message"].to_str().unwrap().contains("upstream"));

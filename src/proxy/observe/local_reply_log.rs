@@ -4,7 +4,7 @@
 //! What another line reports already is left out here: an upstream that fails (`Upstream::found`, `Upstream::went`), a token
 //! that is not usable, a request that the guard refused, an application that has gone.
 
-use crate::proxy::error::{KINDS, ProxyError};
+use crate::proxy::error::{ApplicationFault, KINDS, LimitFault, ProxyError, TokenFault, UpstreamFault};
 use crate::proxy::settings::{Rate, Route, ServerSettings};
 use crate::telemetry::burst::Bursts;
 
@@ -79,23 +79,16 @@ impl Drop for LocalReplyLog {
 
 /// Whether another line in the log reports what is behind `error`, or there is nothing to report.
 const fn is_reported_elsewhere(error: &ProxyError) -> bool {
-    use ProxyError as E;
-    matches!(
-        error,
-        E::TokenUnavailable(_)
-            | E::Refused(_)
-            | E::ClientGone
-            | E::UpstreamUnreachable(_)
-            | E::ConnectTimeout(_)
-            | E::UpstreamBroken
-            | E::UpstreamMalformed(_)
-            | E::UpstreamNotHttp2
-            | E::UpstreamReset(_)
-            | E::UpstreamCut(_)
-            | E::LargeHeadBroken { .. }
-            | E::ResponseHeadTooLarge { .. }
-            | E::ResponseTimeout
-    )
+    match error {
+        ProxyError::Token(TokenFault::Unavailable(_))
+        | ProxyError::Refused(_)
+        | ProxyError::Request(ApplicationFault::Gone) => true,
+        ProxyError::Upstream(fault) => !matches!(
+            fault,
+            UpstreamFault::NotProcessed | UpstreamFault::HeadLimit { .. } | UpstreamFault::WebSocket(_)
+        ),
+        _ => false,
+    }
 }
 
 /// Which key of the configuration bound a request, its value, and a way out; `route` is the one that it took.
@@ -103,25 +96,29 @@ pub(crate) fn bound_of(error: &ProxyError, server: &ServerSettings, route: Optio
     use ProxyError as E;
     let limits = route.map(|route| &route.limits);
     let (key, value) = match error {
-        E::RateLimited { .. } => {
+        E::Limit(LimitFault::Rate { .. }) => {
             (Some("rate_limit"), limits.and_then(|limits| limits.rate.as_ref()).map(rate_text))
         }
-        E::Overloaded => (
+        E::Limit(LimitFault::Concurrency) => (
             Some("max_concurrent"),
             limits.and_then(|limits| limits.concurrent).map(|concurrent| concurrent.to_string()),
         ),
-        E::ConnectionsTaken(full) => (Some(full.key()), Some(full.most().to_string())),
-        E::MemoryLimit => (Some("memory_limit"), Some(server.memory_limit.budget().to_string())),
-        E::HeaderTooLarge => (
+        E::Limit(LimitFault::Connections(full)) => (Some(full.key()), Some(full.most().to_string())),
+        E::Limit(LimitFault::Memory) => {
+            (Some("memory_limit"), Some(server.memory_limit.budget().to_string()))
+        }
+        E::Request(ApplicationFault::HeaderTooLarge) => (
             Some("max_header_size"),
             Some(format!("{} bytes; max_headers {}", server.max_header_size, server.max_headers)),
         ),
-        E::HeadTimeout => (Some("header_timeout"), Some(format!("{:?}", server.header_timeout))),
+        E::Request(ApplicationFault::HeadTimeout) => {
+            (Some("header_timeout"), Some(format!("{:?}", server.header_timeout)))
+        }
         E::StreamTooOld => (
             Some("max_stream_age"),
             route.and_then(|route| route.max_stream_age).map(|age| format!("{age:?}")),
         ),
-        E::RequestTimeout => (Some("idle_timeout"), None),
+        E::Request(ApplicationFault::BodyTimeout) => (Some("idle_timeout"), None),
         E::AuthorizationRefused => (Some("own_authorization"), Some("refuse".to_owned())),
         _ => (None, None),
     };
@@ -142,26 +139,34 @@ fn rate_text(rate: &Rate) -> String {
 const fn help(error: &ProxyError) -> Option<&'static str> {
     use ProxyError as E;
     Some(match error {
-        E::RateLimited { .. } => {
+        E::Limit(LimitFault::Rate { .. }) => {
             "send fewer requests, or raise rate_limit; max_queue and queue_timeout let some wait instead"
         }
-        E::Overloaded => {
+        E::Limit(LimitFault::Concurrency) => {
             "have fewer requests under way, or raise max_concurrent; max_queue and queue_timeout let some wait instead"
         }
-        E::MemoryLimit => "have fewer requests under way, or raise memory_limit",
-        E::Lacking(lack) => lack.help(),
-        E::ConnectionsTaken(full) => full.help(),
-        E::HeaderTooLarge => "send fewer or shorter header fields, or raise max_header_size or max_headers",
-        E::HeadTimeout => "send the head of each request at once, or raise header_timeout",
-        E::RequestTimeout => "send the body without pauses, or raise idle_timeout of the upstream",
+        E::Limit(LimitFault::Memory) => "have fewer requests under way, or raise memory_limit",
+        E::Limit(LimitFault::Lacking(lack)) => lack.help(),
+        E::Limit(LimitFault::Connections(full)) => full.help(),
+        E::Request(ApplicationFault::HeaderTooLarge) => {
+            "send fewer or shorter header fields, or raise max_header_size or max_headers"
+        }
+        E::Request(ApplicationFault::HeadTimeout) => {
+            "send the head of each request at once, or raise header_timeout"
+        }
+        E::Request(ApplicationFault::BodyTimeout) => {
+            "send the body without pauses, or raise idle_timeout of the upstream"
+        }
         E::StreamTooOld => "raise max_stream_age of the route",
         E::AuthorizationRefused => {
             "send no Authorization, or set own_authorization of the route to replace or keep"
         }
-        E::Loop => "have the upstream's url point to the API, not to this proxy",
+        E::Request(ApplicationFault::Loop) => "have the upstream's url point to the API, not to this proxy",
         E::NoRoute => "add a route for this host and path",
         E::MethodNotAllowed { .. } => "add the method to the route's methods",
-        E::SubjectRequired => "have the application send its own token, as this route acts for its caller",
+        E::Token(TokenFault::SubjectRequired) => {
+            "have the application send its own token, as this route acts for its caller"
+        }
         _ => return None,
     })
 }
@@ -208,7 +213,7 @@ mod tests {
         }
     }
 
-    const LIMITED: ProxyError = ProxyError::RateLimited { retry_after: Duration::from_secs(1) };
+    const LIMITED: ProxyError = ProxyError::Limit(LimitFault::Rate { retry_after: Duration::from_secs(1) });
 
     fn bound() -> LimitReached {
         LimitReached { key: Some("rate_limit"), value: Some("10/s".into()), help: Some("raise it") }
@@ -265,8 +270,8 @@ mod tests {
         let log = LocalReplyLog::new("/");
         let lines = Lines::of(|| {
             log.responded(&ProxyError::NoRoute, LimitReached::default);
-            log.responded(&ProxyError::ResponseTimeout, LimitReached::default);
-            log.responded(&ProxyError::ClientGone, LimitReached::default);
+            log.responded(&ProxyError::Upstream(UpstreamFault::ResponseTimeout), LimitReached::default);
+            log.responded(&ProxyError::Request(ApplicationFault::Gone), LimitReached::default);
         });
         assert!(lines.len() == 1 && lines[0].contains("INFO") && lines[0].contains("no_route"), "{lines:?}");
         assert!(Lines::of(|| drop(log)).is_empty());

@@ -8,7 +8,7 @@ use super::max_forwards::max_forwards;
 use super::route_table::RouteEntry;
 use super::worker_routes::LocalTable;
 use crate::proxy::downstream::context::Downstream;
-use crate::proxy::error::{BadRequest, PathFault, ProxyError, RejectedRequest};
+use crate::proxy::error::{ApplicationFault, BadRequest, PathFault, ProxyError, RejectedRequest};
 use crate::proxy::message::fields::Present;
 use crate::proxy::message::path::judge;
 use crate::proxy::message::target;
@@ -56,7 +56,7 @@ fn admit_target<'t>(
     let authority = target::authority(parts)?;
     // hyper keeps this limit in HTTP/1.1 alone.
     if parts.headers.len() > downstream.worker.settings().max_headers {
-        return Err(ProxyError::HeaderTooLarge);
+        return Err(ProxyError::Request(ApplicationFault::HeaderTooLarge));
     }
     let guard = table.routes.guard();
     let found = find(table, authority, parts);

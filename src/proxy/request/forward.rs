@@ -18,7 +18,7 @@ use super::sender::RequestSender;
 use crate::clock;
 use crate::proxy::downstream::context::Downstream;
 use crate::proxy::downstream::exchange::Exchange;
-use crate::proxy::error::ProxyError;
+use crate::proxy::error::{ProxyError, UpstreamFault};
 use crate::proxy::message::headers::{Expect, HopByHop};
 use crate::proxy::message::outbound_head::OutboundHead;
 use crate::proxy::settings::{OnUnauthorized, Route};
@@ -118,7 +118,7 @@ pub(super) async fn forward(
         });
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(ProxyError::UpstreamMalformed(UnexpectedSwitch.into()));
+        return Err(ProxyError::Upstream(UpstreamFault::Malformed(UnexpectedSwitch.into())));
     }
     if sender.opener.is_some_and(|opener| !opener.is_open()) || response.body().cuts_upload() {
         response.extensions_mut().insert(BodyUnasked);

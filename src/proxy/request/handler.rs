@@ -30,7 +30,7 @@ use crate::clock::{self, BootInstant};
 use crate::proxy::downstream::activity::Busy;
 use crate::proxy::downstream::context::{Downstream, DrainStage};
 use crate::proxy::downstream::exchange::Exchange;
-use crate::proxy::error::{BadRequest, Malformed, ProxyError};
+use crate::proxy::error::{ApplicationFault, BadRequest, Malformed, ProxyError, TokenFault, UpstreamFault};
 use crate::proxy::http2::request_heads;
 use crate::proxy::message::fields::{self, Present};
 use crate::proxy::message::forwarded::ForwardedHeaders;
@@ -254,7 +254,7 @@ async fn to_upstream(
     let outbound = Outbound { head: &mut head, hop, entry, used, handshake, exchange, rewriting };
     let forwarded = forward(pool, outbound, body, downstream).await;
     let answered = forwarded.and_then(|mut response| {
-        strip(downstream, &mut response).map_err(ProxyError::UpstreamMalformed)?;
+        strip(downstream, &mut response).map_err(UpstreamFault::Malformed)?;
         if let Some((rewriter, uri)) = rewriting {
             let status = response.status();
             rewriter.response(upstream, uri, status, response.headers_mut());
@@ -273,10 +273,10 @@ fn refuse_by_route(
     hop: &HopByHop,
 ) -> Result<(), ProxyError> {
     if hop.via && has_passed(headers, &downstream.worker.proxy().via.pseudonym) {
-        return Err(ProxyError::Loop);
+        return Err(ProxyError::Request(ApplicationFault::Loop));
     }
     if hop.expect == Expect::Unknown {
-        return Err(ProxyError::ExpectationFailed);
+        return Err(ProxyError::Request(ApplicationFault::ExpectationFailed));
     }
     if entry.route.own_authorization == OwnAuthorization::Refuse
         && !entry.token.as_ref().is_some_and(TokenHandle::is_per_caller)
@@ -311,17 +311,14 @@ async fn credentials(
             Attached::Yes(used) => return Ok(used),
             Attached::No => {
                 let _waits = waits();
-                timing
-                    .wait(WaitsFor::Other, pin!(token.wait()))
-                    .await
-                    .map_err(ProxyError::TokenUnavailable)?
+                timing.wait(WaitsFor::Other, pin!(token.wait())).await.map_err(TokenFault::Unavailable)?
             }
         },
     };
     // HTTP/1.1 cannot tell who hung up from who only half-closed. A client that did either while there was nothing to answer
     // does not get an order placed in its name.
     if !downstream.watch.is_http2() && downstream.stream.has_ended() {
-        return Err(ProxyError::ClientGone);
+        return Err(ProxyError::Request(ApplicationFault::Gone));
     }
     Ok(AttachedCredentials { caller, ..put(headers, &credentials) })
 }

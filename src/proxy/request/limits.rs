@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::clock;
 use crate::proxy::downstream::context::Downstream;
 use crate::proxy::downstream::exchange::Exchange;
-use crate::proxy::error::ProxyError;
+use crate::proxy::error::{ApplicationFault, LimitFault, ProxyError};
 use crate::proxy::observe::timing::WaitsFor;
 use crate::proxy::settings::{Rate, RouteLimits};
 
@@ -102,11 +102,15 @@ impl RouteGate {
     fn pass(&self) -> Result<Option<OwnedSemaphorePermit>, ProxyError> {
         let slot = match &self.slots {
             None => None,
-            Some(slots) => Some(Arc::clone(slots).try_acquire_owned().map_err(|_| ProxyError::Overloaded)?),
+            Some(slots) => Some(
+                Arc::clone(slots)
+                    .try_acquire_owned()
+                    .map_err(|_| ProxyError::Limit(LimitFault::Concurrency))?,
+            ),
         };
         match self.rate.as_ref().map(Bucket::take) {
             None | Some(Ok(())) => Ok(slot),
-            Some(Err(retry_after)) => Err(ProxyError::RateLimited { retry_after }),
+            Some(Err(retry_after)) => Err(ProxyError::Limit(LimitFault::Rate { retry_after })),
         }
     }
 
@@ -114,8 +118,10 @@ impl RouteGate {
     fn refusal(&self, ahead: usize) -> ProxyError {
         let is_full = self.slots.as_ref().is_some_and(|slots| slots.available_permits() == 0);
         match &self.rate {
-            Some(rate) if !is_full => ProxyError::RateLimited { retry_after: rate.time_for(ahead + 1) },
-            _ => ProxyError::Overloaded,
+            Some(rate) if !is_full => {
+                ProxyError::Limit(LimitFault::Rate { retry_after: rate.time_for(ahead + 1) })
+            }
+            _ => ProxyError::Limit(LimitFault::Concurrency),
         }
     }
 
@@ -130,7 +136,7 @@ impl RouteGate {
         let place = Place(self);
         match &self.rate {
             Some(rate) if rate.time_for(ahead) > self.settings.queue_timeout => {
-                Err(ProxyError::RateLimited { retry_after: rate.time_for(ahead + 1) })
+                Err(ProxyError::Limit(LimitFault::Rate { retry_after: rate.time_for(ahead + 1) }))
             }
             _ => Ok(place),
         }
@@ -146,7 +152,7 @@ impl RouteGate {
                 () = sleep_until(deadline.min(clock::now() + LOOK)) => {}
             }
             if has_hung_up() {
-                return Err(ProxyError::ClientGone);
+                return Err(ProxyError::Request(ApplicationFault::Gone));
             }
             if clock::now() >= deadline {
                 return Err(self.refusal(0));
@@ -163,16 +169,19 @@ impl RouteGate {
         has_hung_up: &impl Fn() -> bool,
     ) -> Result<Option<OwnedSemaphorePermit>, ProxyError> {
         // Neither semaphore is ever closed.
-        let _head = self.head.acquire().await.map_err(|_| ProxyError::Overloaded)?;
+        let _head = self.head.acquire().await.map_err(|_| ProxyError::Limit(LimitFault::Concurrency))?;
         loop {
             let slot = match &self.slots {
                 None => None,
-                Some(slots) => {
-                    Some(Arc::clone(slots).acquire_owned().await.map_err(|_| ProxyError::Overloaded)?)
-                }
+                Some(slots) => Some(
+                    Arc::clone(slots)
+                        .acquire_owned()
+                        .await
+                        .map_err(|_| ProxyError::Limit(LimitFault::Concurrency))?,
+                ),
             };
             if has_hung_up() {
-                return Err(ProxyError::ClientGone);
+                return Err(ProxyError::Request(ApplicationFault::Gone));
             }
             match self.rate.as_ref().map(Bucket::take) {
                 None | Some(Ok(())) => return Ok(slot),
@@ -257,7 +266,7 @@ mod tests {
 
     fn retry_after(entered: &Result<Permit, ProxyError>) -> Option<Duration> {
         match entered {
-            Err(ProxyError::RateLimited { retry_after }) => Some(*retry_after),
+            Err(ProxyError::Limit(LimitFault::Rate { retry_after })) => Some(*retry_after),
             _ => None,
         }
     }
@@ -319,13 +328,16 @@ mod tests {
         let second = limits.enter(NEVER).await.unwrap();
         let mut third = Box::pin(limits.enter(NEVER));
         assert!(third.as_mut().now_or_never().is_none());
-        assert!(matches!(limits.enter(NEVER).await, Err(ProxyError::Overloaded)));
+        assert!(matches!(limits.enter(NEVER).await, Err(ProxyError::Limit(LimitFault::Concurrency))));
         drop(first);
         let third = third.await.unwrap();
         assert!(third.has_waited);
         assert!(third.slot.is_some() && second.slot.is_some());
         let started = clock::now();
-        assert!(matches!(limits.enter(NEVER).await, Err(ProxyError::Overloaded)), "in its time");
+        assert!(
+            matches!(limits.enter(NEVER).await, Err(ProxyError::Limit(LimitFault::Concurrency))),
+            "in its time"
+        );
         assert_eq!(clock::now() - started, Duration::from_secs(5));
     }
 
@@ -339,7 +351,7 @@ mod tests {
         drop(dropped);
         assert_eq!(limits.queued.load(Ordering::Relaxed), 0);
         let started = clock::now();
-        assert!(matches!(limits.enter(|| true).await, Err(ProxyError::ClientGone)));
+        assert!(matches!(limits.enter(|| true).await, Err(ProxyError::Request(ApplicationFault::Gone))));
         assert!(clock::now() - started <= LOOK);
         drop(only);
         assert!(limits.enter(NEVER).await.is_ok());

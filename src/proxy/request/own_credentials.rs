@@ -3,7 +3,7 @@
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::proxy::error::{BadRequest, ProxyError};
+use crate::proxy::error::{BadRequest, ProxyError, TokenFault};
 use crate::proxy::settings::OwnAuthorization;
 use crate::secret::Secret;
 use crate::token::TokenHandle;
@@ -67,7 +67,7 @@ fn brought(headers: &HeaderMap, name: &HeaderName) -> Own {
 pub(super) fn only_authorization(headers: &HeaderMap) -> Result<HeaderValue, ProxyError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(ProxyError::SubjectRequired);
+        return Err(ProxyError::Token(TokenFault::SubjectRequired));
     };
     let mut value = value.clone();
     value.set_sensitive(true);
@@ -84,7 +84,7 @@ pub(crate) fn subject(credentials: &HeaderValue) -> Result<Secret<String>, Proxy
         Some(token) if !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()) => {
             Ok(Secret::new(token.to_owned()))
         }
-        _ => Err(ProxyError::SubjectRequired),
+        _ => Err(ProxyError::Token(TokenFault::SubjectRequired)),
     }
 }
 

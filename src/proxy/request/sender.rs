@@ -23,7 +23,7 @@ use super::rewrite::Rewriter;
 use crate::clock;
 use crate::proxy::downstream::context::Downstream;
 use crate::proxy::downstream::stream::Stream;
-use crate::proxy::error::{BadRequest, ProxyError};
+use crate::proxy::error::{ApplicationFault, BadRequest, LimitFault, ProxyError, TokenFault, UpstreamFault};
 use crate::proxy::memory::{self, Limited};
 use crate::proxy::message::headers::strip_response;
 use crate::proxy::message::outbound_head::{OutboundHead, RequestKind};
@@ -214,7 +214,7 @@ impl RequestSender<'_> {
             let is_unprocessed = number.is_some() && (unsent || matches!(failed, SendFailure::Unprocessed));
             if is_unprocessed {
                 match unprocessed.pause(pool.upstream().settings.connect_timeout) {
-                    None => return Err(ProxyError::NotProcessed),
+                    None => return Err(ProxyError::Upstream(UpstreamFault::NotProcessed)),
                     Some(Duration::ZERO) => {}
                     Some(pause) => {
                         let pause = Box::pin(tokio::time::sleep(pause));
@@ -235,7 +235,7 @@ impl RequestSender<'_> {
                             SendFailure::Died | SendFailure::Broken
                                 if company == Company::Alone && number.is_some() =>
                             {
-                                ProxyError::LargeHeadBroken { size: head.size() }
+                                ProxyError::Upstream(UpstreamFault::LargeHeadBroken { size: head.size() })
                             }
                             failed => ProxyError::from(&failed),
                         });
@@ -280,7 +280,7 @@ async fn while_uploading(
                     UploadState::Broken => {
                         stream.fault.get().map_or(BadRequest::Body, BadRequest::MalformedBody).into()
                     }
-                    UploadState::Silent => ProxyError::RequestTimeout,
+                    UploadState::Silent => ProxyError::Request(ApplicationFault::BodyTimeout),
                     UploadState::Sending | UploadState::Sent => error,
                 });
             }
@@ -293,15 +293,17 @@ async fn while_uploading(
 /// Why no response came in time.
 fn late(waits: &Waits) -> ProxyError {
     if !waits.for_memory() {
-        return ProxyError::ResponseTimeout;
+        return ProxyError::Upstream(UpstreamFault::ResponseTimeout);
     }
     memory::limited(Limited::Request);
-    ProxyError::MemoryLimit
+    ProxyError::Limit(LimitFault::Memory)
 }
 
 /// Puts a proof of this sending on the request, in place of that of any sending before.
 fn prove(binding: &Binding, origin: &str, head: &mut OutboundHead) -> Result<(), ProxyError> {
-    let proof = binding.proof(&head.method, origin, head.uri.path()).map_err(|_| ProxyError::Proof)?;
+    let proof = binding
+        .proof(&head.method, origin, head.uri.path())
+        .map_err(|_| ProxyError::Token(TokenFault::Proof))?;
     head.headers.insert(DPOP, proof);
     Ok(())
 }

@@ -16,7 +16,7 @@ use super::health::{Condition, KINDS};
 use super::slots::Slots;
 use crate::net::outbound_proxy::{Environment, Unusable};
 use crate::net::tls::{NoRoots, TlsError, client_config};
-use crate::proxy::error::{DialFault, Malformed, ProxyError};
+use crate::proxy::error::{DialFault, Malformed, ProxyError, UpstreamFault};
 use crate::proxy::message::target;
 use crate::proxy::observe::trace;
 use crate::proxy::settings::{Http2, SentHost, UpstreamSettings};
@@ -209,20 +209,18 @@ const _: () = assert!(8 + Malformed::COUNT <= KINDS);
 
 /// Which failure of the upstream's it is; `None`: it is another's, or [`Upstream::found`] reports it.
 const fn failing(error: &ProxyError) -> Option<u32> {
-    use ProxyError::{
-        LargeHeadBroken, ResponseHeadTooLarge, ResponseTimeout, UpstreamBroken, UpstreamCut,
-        UpstreamMalformed, UpstreamNotHttp2, UpstreamReset,
-    };
-    Some(match error {
-        UpstreamBroken => 0,
-        LargeHeadBroken { .. } => 1,
-        ResponseHeadTooLarge { .. } => 2,
-        ResponseTimeout => 3,
-        UpstreamCut(how) => 4 + *how as u32,
-        UpstreamReset(_) => 6,
-        UpstreamNotHttp2 => 7,
+    use UpstreamFault as F;
+    let ProxyError::Upstream(fault) = error else { return None };
+    Some(match fault {
+        F::Broken => 0,
+        F::LargeHeadBroken { .. } => 1,
+        F::HeadTooLarge { .. } => 2,
+        F::ResponseTimeout => 3,
+        F::Cut(how) => 4 + *how as u32,
+        F::Reset(_) => 6,
+        F::NotHttp2 => 7,
         // Each has words of its own.
-        UpstreamMalformed(why) => 8 + why.number(),
+        F::Malformed(why) => 8 + why.number(),
         _ => return None,
     })
 }

@@ -1,7 +1,7 @@
 //! How a sending failed.
 
 use super::request_body::RequestBody;
-use crate::proxy::error::{Malformed, ProxyError, ResponseCut, StreamReset};
+use crate::proxy::error::{Malformed, ProxyError, ResponseCut, StreamReset, UpstreamFault};
 
 /// How a sending failed.
 #[derive(Debug)]
@@ -31,16 +31,18 @@ pub(crate) enum SendFailure {
 impl From<&SendFailure> for ProxyError {
     fn from(failure: &SendFailure) -> Self {
         match failure {
-            SendFailure::Malformed(why) => Self::UpstreamMalformed(*why),
-            SendFailure::TooLarge(limit) => Self::ResponseHeadTooLarge { limit: *limit },
+            SendFailure::Malformed(why) => Self::Upstream(UpstreamFault::Malformed(*why)),
+            SendFailure::TooLarge(limit) => Self::Upstream(UpstreamFault::HeadTooLarge { limit: *limit }),
             SendFailure::HeadRefused { size, limit } => {
-                Self::UpstreamHeadLimit { size: *size, limit: *limit }
+                Self::Upstream(UpstreamFault::HeadLimit { size: *size, limit: *limit })
             }
-            SendFailure::Cut(how) => Self::UpstreamCut(*how),
-            SendFailure::Unprocessed => Self::NotProcessed,
-            SendFailure::NotHttp2 => Self::UpstreamNotHttp2,
-            SendFailure::Reset(reset) => Self::UpstreamReset(*reset),
-            SendFailure::Unsent(_) | SendFailure::Died | SendFailure::Broken => Self::UpstreamBroken,
+            SendFailure::Cut(how) => Self::Upstream(UpstreamFault::Cut(*how)),
+            SendFailure::Unprocessed => Self::Upstream(UpstreamFault::NotProcessed),
+            SendFailure::NotHttp2 => Self::Upstream(UpstreamFault::NotHttp2),
+            SendFailure::Reset(reset) => Self::Upstream(UpstreamFault::Reset(*reset)),
+            SendFailure::Unsent(_) | SendFailure::Died | SendFailure::Broken => {
+                Self::Upstream(UpstreamFault::Broken)
+            }
         }
     }
 }

@@ -33,7 +33,7 @@ use super::shared_dial::Dials;
 use super::sockets::Sockets;
 use crate::clock;
 use crate::net::network_monitor;
-use crate::proxy::error::{ConnectFault, ConnectStage, DialFault, ProxyError, WebSocketFault};
+use crate::proxy::error::{ConnectFault, ConnectStage, DialFault, ProxyError, UpstreamFault, WebSocketFault};
 use crate::proxy::observe::upstream_metrics::Closed;
 use crate::proxy::settings::Http2;
 
@@ -178,7 +178,7 @@ impl Pool {
         if settings.is_some_and(|settings| settings.has_extended_connect()) {
             return Ok(connection);
         }
-        Err(ProxyError::WebSocket(WebSocketFault::Unsupported))
+        Err(ProxyError::Upstream(UpstreamFault::WebSocket(WebSocketFault::Unsupported)))
     }
 
     /// Opens a connection, or waits for one that others open or give back, all within `connect_timeout`.
@@ -405,7 +405,7 @@ impl ConnectionPool<UpstreamLink> for Pool {
     }
 
     fn malformed_body(&self, why: cupbearer_h1::Malformed) {
-        self.upstream().went(Some(&ProxyError::UpstreamMalformed(why.into())));
+        self.upstream().went(Some(&ProxyError::Upstream(UpstreamFault::Malformed(why.into()))));
     }
 }
 

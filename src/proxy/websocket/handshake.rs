@@ -19,7 +19,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::tunnel::{Speaks, Tunnel};
-use crate::proxy::error::{BadRequest, Malformed, ProxyError, WebSocketFault};
+use crate::proxy::error::{BadRequest, Malformed, ProxyError, UpstreamFault, WebSocketFault};
 use crate::proxy::message::upgrade::{self, Upgrade, WEBSOCKET, has_token};
 use crate::proxy::settings::Http2;
 use crate::proxy::upstream::api::Upstream;
@@ -127,7 +127,7 @@ impl Handshake {
             _ if asked == HandshakeForm::Connect => Self::new(asked, ask, headers)?,
             Some(Upgrade::WebSocket) if is_bare => Self::new(asked, ask, headers)?,
             Some(Upgrade::Other(_)) if ask == HandshakeForm::Connect => {
-                return Err(ProxyError::WebSocket(WebSocketFault::NoUpgrade));
+                return Err(ProxyError::Upstream(UpstreamFault::WebSocket(WebSocketFault::NoUpgrade)));
             }
             Some(Upgrade::Other(protocols)) => Self::to_other(protocols, headers),
             Some(Upgrade::WebSocket) | None => return Ok(None),
@@ -157,11 +157,11 @@ impl Handshake {
             let status = response.status();
             return match self.asked {
                 _ if status == StatusCode::SWITCHING_PROTOCOLS => {
-                    Err(ProxyError::UpstreamMalformed(UnexpectedSwitch.into()))
+                    Err(ProxyError::Upstream(UpstreamFault::Malformed(UnexpectedSwitch.into())))
                 }
                 // To a client that uses CONNECT it would mean that the stream is open.
                 HandshakeForm::Connect if status.is_success() => {
-                    Err(ProxyError::WebSocket(WebSocketFault::NotGranted))
+                    Err(ProxyError::Upstream(UpstreamFault::WebSocket(WebSocketFault::NotGranted)))
                 }
                 _ => Ok(HandshakeOutcome::Response(response)),
             };
@@ -171,9 +171,11 @@ impl Handshake {
         }
         // HTTP/2's stream comes from hyper, HTTP/1.1's is the connection itself.
         let upgraded = match response.version() {
-            Version::HTTP_2 => {
-                Some(hyper::upgrade::on(&mut response).await.map_err(|_| ProxyError::UpstreamBroken)?)
-            }
+            Version::HTTP_2 => Some(
+                hyper::upgrade::on(&mut response)
+                    .await
+                    .map_err(|_| ProxyError::Upstream(UpstreamFault::Broken))?,
+            ),
             _ => None,
         };
         let (mut parts, download) = response.into_parts();
@@ -194,7 +196,8 @@ impl Handshake {
                 open: None,
             }
         } else {
-            let (stream, early, open) = download.into_tunnel().ok_or(ProxyError::UpstreamBroken)?;
+            let (stream, early, open) =
+                download.into_tunnel().ok_or(ProxyError::Upstream(UpstreamFault::Broken))?;
             let open = Some(open);
             Tunnel { upstream: Box::new(stream), early, protocol, speaks, idle_timeout, place: None, open }
         };
@@ -205,7 +208,9 @@ impl Handshake {
     fn check(&self, headers: &HeaderMap) -> Result<(), ProxyError> {
         if let Some(asked) = &self.other {
             let granted = upgrade::grants(headers, asked);
-            return granted.then_some(()).ok_or(ProxyError::UpstreamMalformed(Malformed::Handshake));
+            return granted
+                .then_some(())
+                .ok_or(ProxyError::Upstream(UpstreamFault::Malformed(Malformed::Handshake)));
         }
         let accepted = self.expected.as_ref().is_none_or(|expected| {
             let mut values = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
@@ -214,7 +219,7 @@ impl Handshake {
         if has_token(headers, &UPGRADE, WEBSOCKET.as_bytes()) && accepted {
             Ok(())
         } else {
-            Err(ProxyError::UpstreamMalformed(Malformed::Handshake))
+            Err(ProxyError::Upstream(UpstreamFault::Malformed(Malformed::Handshake)))
         }
     }
 
