@@ -45,8 +45,8 @@
 //! 6. `proxy/request/sender.rs` takes a connection of `proxy/upstream/pool.rs`, or opens one
 //!    (`proxy/upstream/connect.rs`), and sends (`proxy/upstream/attempt.rs`). The body streams through
 //!    `proxy/upstream/replay_body.rs`, which keeps its beginning.
-//! 7. A 401 goes to `proxy/request/retry_unauthorized.rs`: one renewal, and the request once more where its body was
-//!    kept.
+//! 7. `proxy/request/retry_policy.rs` says what follows a 401; `proxy/request/retry_unauthorized.rs` does it: one
+//!    renewal, and the request once more where its body was kept.
 //! 8. The response comes back through `proxy/request/rewrite.rs` (addresses) and `proxy/request/response_body.rs`.
 //!    `proxy/downstream/exchange.rs` measures all of it, and `proxy/observe/access_log.rs` makes the line of the
 //!    access log.

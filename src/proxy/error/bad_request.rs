@@ -1,4 +1,4 @@
-//! What is wrong with a request, in a sentence for the application that sent it: `error` makes it a 400.
+//! What is wrong with a request, in a sentence for the application that sent it: `ProxyError` makes it a 400.
 
 use cupbearer_h1::{OtherProtocol, RequestFault};
 

@@ -1,6 +1,6 @@
 //! What makes a message malformed: a closed set, each with the words that log and response have for it.
 //!
-//! `cupbearer_h1` judges HTTP/1.1, and names its faults; `heads`, `fields` and hyper judge HTTP/2. `error` puts them into a
+//! `cupbearer_h1` judges HTTP/1.1, and names its faults; `request_heads`, `fields` and hyper judge HTTP/2. `ProxyError` puts them into a
 //! sentence. Never holds a byte of what was sent.
 
 use cupbearer_h1::{ChunkFault, FieldFault, LengthFault, LineFault, StartLineFault, TrailerFault};

@@ -1,6 +1,6 @@
 //! The HEADERS frames of HTTP/2 on their way to h2, each written anew where that is needed (RFC 9113 section 6.2).
 //!
-//! h2 judges some heads by ending the whole connection, and drops pseudo-header fields of trailers in silence. So `heads` looks
+//! h2 judges some heads by ending the whole connection, and drops pseudo-header fields of trailers in silence. So `request_heads` looks
 //! at those of requests first, and `response_heads` at those of responses. All other bytes go on as they came.
 
 use super::flood::{CONTINUATION, HEADER, HEADERS};

@@ -1,5 +1,5 @@
 //! What takes the place of a field for which h2 would reset a stream, or end the connection, without a word: marks, which
-//! `heads` puts into requests and `response_heads` into responses, and which are looked for once h2 has decoded the head.
+//! `request_heads` puts into requests and `response_heads` into responses, and which are looked for once h2 has decoded the head.
 //!
 //! Where a field goes into the dynamic table, an entry of another length would put the peer's table out of step: a mark is as
 //! long as what it stands for. No mark is a field that a peer can send: its name is no token, though the crate `http` takes

@@ -1,7 +1,7 @@
 //! The heads and trailers of an HTTP/2 API's responses, on the way to h2.
 //!
 //! For a field that is malformed h2 ends the connection, and every other request on it, or resets the stream without a word
-//! about the fault. So a mark takes its place ([`super::head_marks`]), and `sending` refuses the response. A pseudo-header field
+//! about the fault. So a mark takes its place ([`super::head_marks`]), and `attempt` refuses the response. A pseudo-header field
 //! makes trailers malformed (RFC 9113 section 8.1), and h2 would drop it in silence.
 //!
 //! Trailers are told from a response's head by what came before on their stream. A head whose status is in the dynamic table

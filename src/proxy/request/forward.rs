@@ -1,5 +1,5 @@
 //! Sends a request upstream and brings its response back. `sender` says when it is sent again for its connection's sake, and
-//! `recovery` what follows when its token is refused.
+//! `retry_unauthorized` what follows when its token is refused.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,7 +11,8 @@ use hyper::body::Body as _;
 use super::credentials::AttachedCredentials;
 use super::grpc::{self, TrailerWatch};
 use super::response_body::ResponseBody;
-use super::retry_unauthorized::{may_refuse, note_unlisted, recover};
+use super::retry_policy::{Decision, RetryPolicy};
+use super::retry_unauthorized::{note_unlisted, recover};
 use super::rewrite::Rewriter;
 use super::route_table::RouteEntry;
 use super::sender::RequestSender;
@@ -21,7 +22,6 @@ use crate::proxy::downstream::exchange::Exchange;
 use crate::proxy::error::{ProxyError, UpstreamFault};
 use crate::proxy::message::headers::{Expect, HopByHop};
 use crate::proxy::message::outbound_head::OutboundHead;
-use crate::proxy::settings::{OnUnauthorized, Route};
 use crate::proxy::upstream::attempt::Waits;
 use crate::proxy::upstream::download::Download;
 use crate::proxy::upstream::expect_continue::Gate;
@@ -68,8 +68,9 @@ pub(super) async fn forward(
     } else {
         (None, None)
     };
+    let policy = RetryPolicy::of(&entry.route);
     let limit = RecordLimit {
-        replay: used.as_ref().map_or(0, |used| record_limit(&entry.route, used)),
+        replay: used.as_ref().map_or(0, |used| policy.buffer_limit(used.binding.is_some())),
         unprocessed: if pool.shares() { UNPROCESSED_LIMIT } else { 0 },
     };
     let (body, upload) = RequestBody::new(body, &downstream.watch, settings.idle_timeout, gate, limit);
@@ -95,7 +96,7 @@ pub(super) async fn forward(
     let mut received = sender.send_with_retry(head, body, used.as_ref(), sender.deadline()).await?;
     let is_post = head.method == Method::POST;
     if let Some(used) = &mut used
-        && may_refuse(&entry.route, &received)
+        && policy.is_refusal(&received)
     {
         // Rare, and its future is large: boxed, it is no part of every request's.
         received = Box::pin(recover(&sender, entry, head, used, received)).await?;
@@ -131,13 +132,6 @@ pub(super) async fn forward(
     })
 }
 
-/// Bytes of a request's body that are kept: none where it will not be sent again.
-fn record_limit(route: &Route, used: &AttachedCredentials) -> usize {
-    // One that carries a proof may have to go out again with the upstream's nonce.
-    let may_repeat = route.on_unauthorized == OnUnauthorized::Replay || used.binding.is_some();
-    if may_repeat { route.replay_body_limit } else { 0 }
-}
-
 /// What looks at the trailers of a gRPC call, which is always a POST and answered by HTTP/2.
 fn watch_of(
     entry: &RouteEntry,
@@ -145,7 +139,8 @@ fn watch_of(
     answer: &Response<Download>,
 ) -> Option<TrailerWatch> {
     let of_call = answer.version() == Version::HTTP_2 && grpc::is_grpc(answer.headers());
-    if !of_call || entry.route.on_unauthorized == OnUnauthorized::Pass || answer.body().is_end_stream() {
+    let renews = RetryPolicy::of(&entry.route).decide() != Decision::Pass;
+    if !of_call || !renews || answer.body().is_end_stream() {
         return None;
     }
     Some(TrailerWatch { token: entry.token.clone()?, generation: used.generation, caller: used.caller })

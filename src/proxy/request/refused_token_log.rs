@@ -1,6 +1,6 @@
 //! What the log says of refused tokens that no renewal follows: a line at the first, and at most one a minute for each route.
 //!
-//! `recovery` and `forward` report them; each entry of the route table has one, over all workers.
+//! `retry_unauthorized` and `forward` report them; each entry of the route table has one, over all workers.
 
 use std::time::Duration;
 

@@ -7,36 +7,26 @@
 
 use std::pin::pin;
 
-use http::{Response, StatusCode};
+use http::Response;
 use hyper::body::Body as _;
 
 use super::credentials::{AttachedCredentials, put, reject};
-use super::grpc;
 use super::own_credentials::subject;
+use super::retry_policy::{Decision, RetryPolicy};
 use super::route_table::RouteEntry;
 use super::sender::{RequestSender, put_away};
 use crate::proxy::error::ProxyError;
 use crate::proxy::message::outbound_head::OutboundHead;
 use crate::proxy::observe::metrics::Replay;
 use crate::proxy::observe::timing::WaitsFor;
-use crate::proxy::settings::{OnUnauthorized, Route};
 use crate::proxy::upstream::download::{Download, Received};
 use crate::proxy::upstream::received_body::ReceivedBody;
 use crate::token::{ChallengeVerdict, Credentials, Incurable, Rejection, TokenHandle};
 
-/// Whether an answer may refuse the token that was sent: what all the others are asked is this.
-pub(super) fn may_refuse(route: &Route, answer: &Response<Download>) -> bool {
-    is_listed(route, answer.status()) || grpc::is_refusal(answer)
-}
-
-fn is_listed(route: &Route, status: StatusCode) -> bool {
-    status.is_client_error() && route.unauthorized_status.contains(&status)
-}
-
 /// Logs a response that names the token as its reason by another status than the route lists.
 pub(super) fn note_unlisted(entry: &RouteEntry, response: &Response<Download>) {
     if let Some(token) = &entry.token
-        && entry.route.on_unauthorized != OnUnauthorized::Pass
+        && RetryPolicy::of(&entry.route).decide() != Decision::Pass
     {
         let (route, status) = (entry.metrics.label(), response.status());
         match token.judge_refusal(response.headers()) {
@@ -60,11 +50,12 @@ pub(super) async fn recover(
 ) -> Result<Received, ProxyError> {
     entry.metrics.unauthorized();
     let Some(token) = &entry.token else { return Ok(refusal) };
-    if entry.route.on_unauthorized == OnUnauthorized::Pass {
+    let policy = RetryPolicy::of(&entry.route);
+    if policy.decide() == Decision::Pass {
         return Ok(refusal);
     }
     let status = refusal.status();
-    if is_listed(&entry.route, status)
+    if policy.lists(status)
         && let ChallengeVerdict::Incurable(why) = token.judge_refusal(refusal.headers())
     {
         entry.refusals.incurable(entry.metrics.label(), token, status, why);
@@ -74,7 +65,7 @@ pub(super) async fn recover(
         entry.refusals.unbound(entry.metrics.label(), token, status);
     }
     let Some(rejection) = reject(token, used.generation, used.caller.as_ref()) else { return Ok(refusal) };
-    if entry.route.on_unauthorized == OnUnauthorized::Renew {
+    if policy.decide() == Decision::Renew {
         return Ok(refusal);
     }
     let count = |result: Replay| {
@@ -107,7 +98,7 @@ pub(super) async fn recover(
     let answer = sender.send_with_retry(head, body, Some(used), sender.fresh_deadline()).await;
     match &answer {
         Err(_) => count(Replay::Broken),
-        Ok(answer) if may_refuse(&entry.route, answer) => {
+        Ok(answer) if policy.is_refusal(answer) => {
             entry.metrics.unauthorized();
             count(Replay::StillUnauthorized);
         }
@@ -130,10 +121,8 @@ pub(super) async fn has_settled(
     if !token.is_changing() {
         return false;
     }
-    let route = &entry.route;
     let length = body.map_or(Some(0), |body| body.size_hint().upper());
-    let is_kept = length.is_some_and(|length| length <= route.replay_body_limit as u64);
-    if route.on_unauthorized == OnUnauthorized::Replay && is_kept {
+    if RetryPolicy::of(&entry.route).can_retry(length) {
         return false;
     }
     // Rare: boxed, it is no part of every request's future.

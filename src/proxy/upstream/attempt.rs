@@ -1,7 +1,7 @@
 //! One sending of a request: a head that is kept, a body that goes, one connection, one answer.
 //!
 //! The head is borrowed and not consumed: a request may be sent again, on another connection or with another token. What
-//! may be sent again, and when, is `forward`'s to say; this file says only how a sending failed.
+//! may be sent again, and when, is `sender`'s to say; this file says only how a sending failed.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

@@ -2,7 +2,7 @@
 //!
 //! While it streams through, what was sent is recorded: references to the same memory, and no copies. A second sending
 //! plays the record and goes on with what is still to come from the application. Over the limit the record is let go:
-//! the request goes on, and only its repetition is lost. `forward` and `recovery` say what is kept, and when it is sent
+//! the request goes on, and only its repetition is lost. `sender` and `retry_unauthorized` say what is kept, and when it is sent
 //! again.
 
 use std::cell::RefCell;

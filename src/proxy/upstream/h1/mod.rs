@@ -1,6 +1,6 @@
 //! HTTP/1.1 toward an upstream: `cupbearer_h1` speaks it, and this adapter says what its connections need of the proxy.
 //!
-//! `connect` opens connections, `sending` sends by them, `pool` keeps those that are idle, and `body` passes the response on.
+//! `connect` opens connections, `attempt` sends by them, `pool` keeps those that are idle, and `download` passes the response on.
 
 mod transport;
 
