@@ -5,7 +5,7 @@
 pub(crate) enum Class {
     /// The network's or the server's; it passes. Backoff.
     Transient,
-    /// The configuration's, here or at the server; it stays until someone acts. Slowly.
+    /// The configuration's, here or at the server; it stays until someone acts.
     Misconfigured,
     /// Either of the two, or the login has ended: a few times as if it passed, then as good as never.
     Doubtful,

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 use super::activity::Watch;
-use super::reject;
+use super::hyper_replies;
 use super::socket::Socket;
 use super::stream::Stream;
 use crate::clock;
@@ -107,7 +107,7 @@ impl WorkerContext {
         let (metrics, kind) = (metrics.unrouted(), error.kind());
         metrics.failed(kind);
         metrics.own_log().responded(&error, || bound_of(&error, settings, None));
-        let (status, body, wire) = reject::wire(error);
+        let (status, body, wire) = hyper_replies::wire(error);
         metrics.refused(status, body);
         if let Some(log) = &records.access_log {
             log_refused(peer, metrics.label(), kind, status, body, log.share(true));

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::{MUCH_UNTAKEN, Watch};
 use super::context::WorkerContext;
-use super::reject::reason;
+use super::hyper_replies::reason;
 use super::stream::Stream;
 use crate::proxy::error::{BadRequest, ProxyError};
 use crate::proxy::http2::flood::FrameCount;

@@ -12,7 +12,7 @@ use rustls::pki_types::ServerName;
 use url::Url;
 
 use super::connector::Connector;
-use super::health::{Condition, KINDS};
+use super::health::{Health, KINDS};
 use super::slots::Slots;
 use crate::net::outbound_proxy::{Environment, Unusable};
 use crate::net::tls::{NoRoots, TlsError, client_config};
@@ -40,7 +40,7 @@ pub(crate) struct Upstream {
     pub(super) connections: Option<Arc<Slots>>,
     pub(super) http2_connections: Option<Arc<Slots>>,
     reachable: AtomicBool,
-    condition: Condition,
+    health: Health,
 }
 
 /// TLS toward an upstream.
@@ -106,7 +106,7 @@ impl Upstream {
             connections: settings.max_connections.map(Slots::new),
             http2_connections: settings.http2_connections.map(Slots::for_each),
             reachable: AtomicBool::new(true),
-            condition: Condition::new(),
+            health: Health::new(),
             settings,
         })
     }
@@ -193,10 +193,10 @@ impl Upstream {
     /// Takes note of how a request went; `None`: it was answered, whatever the answer. Logs a change once.
     pub(crate) fn went(&self, error: Option<&ProxyError>) {
         match error {
-            None if self.condition.answered() => {
+            None if self.health.answered() => {
                 tracing::info!(upstream = %self.name, "the upstream answers again");
             }
-            Some(error) if failing(error).is_some_and(|kind| self.condition.failed(kind)) => {
+            Some(error) if failing(error).is_some_and(|kind| self.health.failed(kind)) => {
                 tracing::warn!(upstream = %self.name, kind = error.kind(), "{error}");
             }
             _ => {}

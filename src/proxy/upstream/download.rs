@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::Response;
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::body_silence::Silence;
 use super::h1::{Http1Body, UpstreamStream};
-use super::idle_timeout::Silence;
 use super::metered::StreamPlace;
 use super::pool::OpenConnection;
 use super::received_body::ReceivedBody;

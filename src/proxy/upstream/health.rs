@@ -13,7 +13,7 @@ use crate::telemetry::burst::LogGap;
 
 /// How requests to an upstream went since the last that was answered.
 #[derive(Debug)]
-pub(super) struct Condition {
+pub(super) struct Health {
     since: Instant,
     /// The kinds of failures since then, a bit for each.
     failing: AtomicU64,
@@ -23,7 +23,7 @@ pub(super) struct Condition {
     said: [LogGap; KINDS as usize],
 }
 
-impl Condition {
+impl Health {
     /// Nothing is known, which passes for well.
     pub(crate) fn new() -> Self {
         Self {
@@ -74,32 +74,32 @@ mod tests {
 
     #[test]
     fn a_change_is_said_once_and_so_is_the_one_back() {
-        let condition = Condition::new();
-        assert!(!condition.answered(), "all was well");
-        assert!(condition.failed_after(0, second(0)));
-        assert!(!condition.failed_after(0, second(1)) && !condition.failed_after(0, second(3600)));
-        assert!(condition.answered());
-        assert!(!condition.answered());
+        let health = Health::new();
+        assert!(!health.answered(), "all was well");
+        assert!(health.failed_after(0, second(0)));
+        assert!(!health.failed_after(0, second(1)) && !health.failed_after(0, second(3600)));
+        assert!(health.answered());
+        assert!(!health.answered());
     }
 
     #[test]
     fn an_upstream_that_fails_now_and_then_is_told_of_once_a_minute() {
-        let condition = Condition::new();
-        assert!(condition.failed_after(0, second(5)) && condition.answered());
+        let health = Health::new();
+        assert!(health.failed_after(0, second(5)) && health.answered());
         for at in 6..65 {
-            assert!(!condition.failed_after(0, second(at)), "{at}");
-            assert!(!condition.answered(), "{at}: what was not said is not taken back");
+            assert!(!health.failed_after(0, second(at)), "{at}");
+            assert!(!health.answered(), "{at}: what was not said is not taken back");
         }
-        assert!(condition.failed_after(0, second(65)) && condition.answered());
+        assert!(health.failed_after(0, second(65)) && health.answered());
     }
 
     #[test]
     fn each_kind_of_failure_is_said_once() {
-        let condition = Condition::new();
-        assert!(condition.failed_after(3, second(0)) && condition.failed_after(63, second(1)));
-        assert!(!condition.failed_after(3, second(2)) && !condition.failed_after(63, second(2)));
-        assert!(condition.answered() && !condition.answered());
-        assert!(!condition.failed_after(3, second(3)), "said a moment ago");
-        assert!(condition.failed_after(4, second(3)));
+        let health = Health::new();
+        assert!(health.failed_after(3, second(0)) && health.failed_after(63, second(1)));
+        assert!(!health.failed_after(3, second(2)) && !health.failed_after(63, second(2)));
+        assert!(health.answered() && !health.answered());
+        assert!(!health.failed_after(3, second(3)), "said a moment ago");
+        assert!(health.failed_after(4, second(3)));
     }
 }

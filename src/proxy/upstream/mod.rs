@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod attempt;
+pub(crate) mod body_silence;
 pub(crate) mod connect;
 pub(crate) mod connection_info;
 pub(crate) mod connector;
@@ -11,7 +12,6 @@ pub(crate) mod failure;
 pub(crate) mod forwarded_target;
 pub(crate) mod h1;
 pub(crate) mod health;
-pub(crate) mod idle_timeout;
 pub(crate) mod metered;
 pub(crate) mod peer_settings;
 pub(crate) mod pool;

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::body_silence::Silence;
 use super::expect_continue::Gate;
-use super::idle_timeout::Silence;
 use super::received_body::ReceivedBody;
 use crate::proxy::downstream::activity::Receiving;
 use crate::proxy::error::BodyError;
