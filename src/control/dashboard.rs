@@ -12,6 +12,7 @@ use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_FRA
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body_util::Full;
 
+use crate::net::single_field::only;
 use crate::secret::Secret;
 
 /// What the page shows that it is ours by, on each call that changes something: 256 bits of this program's run.
@@ -34,8 +35,7 @@ impl PageToken {
 
     /// Whether a request has it, once.
     pub(super) fn is_in(&self, headers: &HeaderMap) -> bool {
-        let mut given = headers.get_all(PAGE).iter();
-        let (Some(given), None) = (given.next(), given.next()) else { return false };
+        let Some(given) = only(headers, PAGE) else { return false };
         verify_slices_are_equal(given.as_bytes(), self.0.expose().as_bytes()).is_ok()
     }
 }

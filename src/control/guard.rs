@@ -15,6 +15,7 @@ use super::problem::Problem;
 use super::routes;
 use crate::net::browser::{Initiator, is_speculative};
 use crate::net::host_policy::{is_loopback_host, only_host};
+use crate::net::single_field::{Several, at_most_one};
 
 /// The field that each POST of a program needs, with the value `1`; every answer has it too.
 pub(super) const CONTROL: &str = "cupbearer-control";
@@ -96,10 +97,12 @@ fn foreign(reason: &'static str) -> Refused {
 
 /// Whether what says where a page is from says that it is from here: from the very Host that it asks.
 fn own_origin(headers: &HeaderMap) -> bool {
-    let mut origins = headers.get_all(ORIGIN).iter();
-    let Some(origin) = origins.next() else { return true };
     let host = headers.get(HOST).map(http::HeaderValue::as_bytes).unwrap_or_default();
-    origins.next().is_none() && origin.as_bytes().strip_prefix(b"http://") == Some(host)
+    match at_most_one(headers, &ORIGIN) {
+        Ok(Some(origin)) => origin.as_bytes().strip_prefix(b"http://") == Some(host),
+        Ok(None) => true,
+        Err(Several) => false,
+    }
 }
 
 /// Whether one Host, and the target where it is in absolute form, name this machine's loopback.

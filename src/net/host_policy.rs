@@ -9,12 +9,12 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use http::header::HOST;
 
+use super::single_field::only;
+
 /// The one Host of a request (RFC 9112 section 3.2). `None`: there is none, or a second, or it is no text.
 #[must_use]
 pub(crate) fn only_host(headers: &HeaderMap) -> Option<&str> {
-    let mut hosts = headers.get_all(HOST).iter();
-    let host = hosts.next()?.to_str().ok()?;
-    hosts.next().is_none().then_some(host)
+    only(headers, &HOST)?.to_str().ok()
 }
 
 /// Whether `host` (a name or an address, IPv6 with or without brackets, no port) is this machine's loopback.

@@ -34,6 +34,7 @@ pub(crate) mod reach;
 pub(crate) mod resolver;
 pub(crate) mod retry_after;
 pub(crate) mod serve;
+pub(crate) mod single_field;
 pub(crate) mod threads;
 pub(crate) mod tls;
 pub(crate) mod tls_fault;

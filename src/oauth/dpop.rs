@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use crate::net::single_field::only;
 use crate::secret::Secret;
 
 use crate::oauth::jose::key::{KeyError, SigningKey};
@@ -149,8 +150,7 @@ impl Dpop {
 
     /// Takes note of the nonce in an answer of `origin`'s (RFC 9449 section 8.2): the newest counts.
     pub(crate) fn take_note(&self, origin: &str, answer: &HeaderMap) -> Nonce {
-        let mut fields = answer.get_all(DPOP_NONCE).iter();
-        let (Some(field), None) = (fields.next(), fields.next()) else { return Nonce::None };
+        let Some(field) = only(answer, &DPOP_NONCE) else { return Nonce::None };
         match field.to_str() {
             Ok(nonce) if is_nonce(nonce) => {
                 self.nonces.remember(origin, nonce);

@@ -5,6 +5,8 @@ use std::fmt;
 use http::HeaderMap;
 use http::header::ORIGIN;
 
+use crate::net::single_field::only;
+
 /// Why a request is refused, with what its sender may know of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum GuardRejection {
@@ -66,9 +68,7 @@ impl RejectedRequest {
     /// With the origin that stands in a request's `headers`, if it is one that can be shown.
     pub(crate) fn of(reason: GuardRejection, headers: &HeaderMap) -> Self {
         let shown = || {
-            let mut origins = headers.get_all(ORIGIN).iter();
-            let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
-            let origin = origin.to_str().ok()?;
+            let origin = only(headers, &ORIGIN)?.to_str().ok()?;
             let fits = (1..=MAX_SHOWN_ORIGIN).contains(&origin.len())
                 && origin.bytes().all(|byte| byte.is_ascii_graphic());
             fits.then(|| origin.into())

@@ -4,13 +4,12 @@ use data_encoding::HEXLOWER;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 
+use crate::net::single_field::only;
 use crate::traces::{Context, RANDOM, SAMPLED};
 
 /// The parent that a request names. Of several it is not for us to choose.
 pub(crate) fn parent(headers: &HeaderMap) -> Option<Context> {
-    let mut parents = headers.get_all(&TRACEPARENT).iter();
-    let parent = parse(parents.next()?.as_bytes())?;
-    parents.next().is_none().then_some(parent)
+    parse(only(headers, &TRACEPARENT)?.as_bytes())
 }
 
 /// Makes `context` the parent, in place of any that was there.

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Digest, SHA256, digest};
 use http::header::ORIGIN;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, Method};
 use tokio::time::Instant;
 
 use super::cors;
@@ -22,6 +22,7 @@ use crate::clock;
 use crate::net::browser::{Initiator, is_browser, is_navigation, is_of_extension, is_speculative};
 use crate::net::host_policy::is_loopback_host;
 use crate::net::names::Subject;
+use crate::net::single_field::{Several, at_most_one, only};
 use crate::proxy::error::{GuardRejection, RejectedRequest};
 use crate::proxy::message::forwarded::{is_origin_of, scheme};
 use crate::proxy::message::peer::Peer;
@@ -190,7 +191,7 @@ impl Sentry {
         if initiator != Initiator::SameOrigin && is_speculative(headers) {
             return Err(GuardRejection::Speculative);
         }
-        let origin = only(headers, &ORIGIN).map_err(|()| GuardRejection::Origin)?;
+        let origin = at_most_one(headers, &ORIGIN).map_err(|Several| GuardRejection::Origin)?;
         if let Some(origin) = origin {
             let origin = origin.to_str().map_err(|_| GuardRejection::Origin)?;
             // The page that this proxy itself serves; its Host was found to be ours just now.
@@ -222,7 +223,7 @@ impl Sentry {
 
     /// Whether a request brings one of the shared secrets. All are compared whichever it is, each in the same time.
     fn knows_secret(&self, headers: &HeaderMap) -> bool {
-        let Ok(Some(shown)) = only(headers, &SECRET) else { return false };
+        let Some(shown) = only(headers, &SECRET) else { return false };
         let shown = digest(&SHA256, shown.as_bytes());
         self.secrets.iter().fold(false, |known, secret| {
             known | verify_slices_are_equal(shown.as_ref(), secret.as_ref()).is_ok()
@@ -256,13 +257,6 @@ pub(super) fn host_of(authority: &str) -> &str {
     }
 }
 
-/// A field that a browser sends once. An error says that it is there twice: which one counts is anybody's guess.
-fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h HeaderValue>, ()> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next();
-    if values.next().is_some() { Err(()) } else { Ok(first) }
-}
-
 /// A literal address cannot be rebound: where it is the one that the connection came in by, it is ours.
 fn is_address(host: &str, local: IpAddr) -> bool {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
@@ -274,6 +268,8 @@ const SECRET: HeaderName = HeaderName::from_static("x-cupbearer-secret");
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
     use crate::net::browser::is_of_browser;
 

@@ -3,6 +3,7 @@
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::net::single_field::only;
 use crate::proxy::error::{BadRequest, ProxyError, TokenFault};
 use crate::proxy::settings::OwnAuthorization;
 use crate::secret::Secret;
@@ -65,11 +66,7 @@ fn brought(headers: &HeaderMap, name: &HeaderName) -> Own {
 
 /// The one field that the caller's own credentials stand in; of several it is not for us to choose.
 pub(super) fn only_authorization(headers: &HeaderMap) -> Result<HeaderValue, ProxyError> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(ProxyError::Token(TokenFault::SubjectRequired));
-    };
-    let mut value = value.clone();
+    let mut value = only(headers, &AUTHORIZATION).ok_or(TokenFault::SubjectRequired)?.clone();
     value.set_sensitive(true);
     Ok(value)
 }

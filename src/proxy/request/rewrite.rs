@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use place::RewritePlace;
 
 use super::route_table::{RouteEntry, RouteTable};
+use crate::net::single_field::only;
 use crate::proxy::message::forwarded::{X_FORWARDED_HOST, names_host, scheme};
 use crate::proxy::message::peer::Peer;
 use crate::proxy::settings::{CookieAttributes, Forwarded, Rewrite};
@@ -57,9 +58,7 @@ impl<'r> Rewriter<'r> {
         let Some(place) = self.place(upstream, &parts.uri) else { return };
         let mut changed = Vec::new();
         for name in parts.headers.keys() {
-            let mut values = parts.headers.get_all(name).iter();
-            // Of several it is not for us to choose.
-            let (Some(value), None) = (values.next(), values.next()) else { continue };
+            let Some(value) = only(&parts.headers, name) else { continue };
             let text = FieldText::of(value);
             let to_upstream = |reference: &str| place.to_upstream(&text.address(reference));
             let new = match name.as_str() {
