@@ -1,6 +1,6 @@
 //! Bursts of events of the same kind: the first one is logged at once, and their number once none has come for a while.
 //!
-//! Callers: `proxy::own_log` for the proxy's own responses, `net::handshake_log` for handshakes that failed. Nothing is locked
+//! Callers: `proxy::observe` for the proxy's own responses, `net::handshake_log` for handshakes that failed. Nothing is locked
 //! here: events come from all workers, a hundred thousand a second where a limit is exceeded.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -1,6 +1,6 @@
 //! What a request knows of the connection that it came by, of the worker that serves it, and of the proxy.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ use crate::proxy::message::peer::Peer;
 use crate::proxy::message::via::Via;
 use crate::proxy::observe::access_log::{Records, log_refused};
 use crate::proxy::observe::local_reply_log::bound_of;
-use crate::proxy::observe::metrics::ProxyMetrics;
+use crate::proxy::observe::metrics::{ProxyMetrics, RouteMetrics};
 use crate::proxy::settings::ServerSettings;
 
 /// What all workers share: read by every request, written by none.
@@ -39,6 +39,8 @@ pub(crate) struct ProxyContext {
 #[derive(Debug)]
 pub(crate) struct WorkerContext {
     proxy: Arc<ProxyContext>,
+    /// What requests that match no route are counted under, of the routes in force.
+    unrouted: RefCell<Arc<RouteMetrics>>,
     now: Rc<Cell<Instant>>,
     stage: Cell<DrainStage>,
     /// Told when the last stage is entered.
@@ -58,9 +60,10 @@ pub(crate) enum DrainStage {
 }
 
 impl WorkerContext {
-    pub(crate) fn new(proxy: Arc<ProxyContext>) -> Rc<Self> {
+    pub(crate) fn new(proxy: Arc<ProxyContext>, unrouted: Arc<RouteMetrics>) -> Rc<Self> {
         Rc::new(Self {
             proxy,
+            unrouted: RefCell::new(unrouted),
             now: Rc::new(Cell::new(clock::now())),
             stage: Cell::new(DrainStage::Serving),
             ending: Notify::new(),
@@ -88,6 +91,11 @@ impl WorkerContext {
         is_new
     }
 
+    /// Other routes are in force; `unrouted` is theirs.
+    pub(crate) fn routes_changed(&self, unrouted: Arc<RouteMetrics>) {
+        self.unrouted.replace(unrouted);
+    }
+
     /// Ends when what is still open is about to be cut.
     pub(crate) async fn last_moment(&self) {
         let ending = self.ending.notified();
@@ -103,10 +111,10 @@ impl WorkerContext {
 
     /// Counts a request of `peer` that no handler will see, and gives the response to it.
     pub(crate) fn refuse(&self, peer: Option<SocketAddr>, error: ProxyError) -> Vec<u8> {
-        let ProxyContext { settings, metrics, records, .. } = &*self.proxy;
-        let (metrics, kind) = (metrics.unrouted(), error.kind());
+        let ProxyContext { settings, records, .. } = &*self.proxy;
+        let (metrics, kind) = (self.unrouted.borrow(), error.kind());
         metrics.failed(kind);
-        metrics.own_log().responded(&error, || bound_of(&error, settings, None));
+        metrics.local_reply_log().responded(&error, || bound_of(&error, settings, None));
         let (status, body, wire) = hyper_replies::wire(error);
         metrics.refused(status, body);
         if let Some(log) = &records.access_log {

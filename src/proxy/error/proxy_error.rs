@@ -113,18 +113,6 @@ impl From<TokenFault> for ProxyError {
     }
 }
 
-impl From<LimitFault> for ProxyError {
-    fn from(fault: LimitFault) -> Self {
-        Self::Limit(fault)
-    }
-}
-
-impl From<ApplicationFault> for ProxyError {
-    fn from(fault: ApplicationFault) -> Self {
-        Self::Request(fault)
-    }
-}
-
 impl From<UpstreamFault> for ProxyError {
     fn from(fault: UpstreamFault) -> Self {
         Self::Upstream(fault)
@@ -133,7 +121,10 @@ impl From<UpstreamFault> for ProxyError {
 
 impl From<CallerError> for ProxyError {
     fn from(error: CallerError) -> Self {
-        Self::Token(error.into())
+        Self::Token(match error {
+            CallerError::Refused(_) => TokenFault::SubjectRefused,
+            CallerError::Unavailable(unavailable) => TokenFault::Unavailable(unavailable),
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use crate::token::{CallerError, Unavailable};
+use crate::token::Unavailable;
 
 /// Why a request cannot have its credentials.
 #[derive(Debug, thiserror::Error)]
@@ -33,15 +33,6 @@ impl TokenFault {
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::SubjectRequired | Self::SubjectRefused => StatusCode::UNAUTHORIZED,
             Self::Proof => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-}
-
-impl From<CallerError> for TokenFault {
-    fn from(error: CallerError) -> Self {
-        match error {
-            CallerError::Refused(_) => Self::SubjectRefused,
-            CallerError::Unavailable(unavailable) => Self::Unavailable(unavailable),
         }
     }
 }

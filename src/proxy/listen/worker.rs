@@ -79,7 +79,7 @@ impl Worker {
         memory::started();
         Rc::new(Self {
             number,
-            context: WorkerContext::new(Arc::clone(&shared.proxy)),
+            context: WorkerContext::new(Arc::clone(&shared.proxy), Arc::clone(table.routes.unrouted())),
             table: RefCell::new(Rc::new(table)),
             was_late: Cell::new(false),
             moment: Cell::new(FIRST_MOMENT),
@@ -335,6 +335,7 @@ impl Worker {
         if !self.shared.routes.is_in_force(&table.routes) {
             let SharedByWorkers { routes, proxy, sockets, .. } = &*self.shared;
             *table = Rc::new(LocalTable::new(routes.load(), &table.pools, &proxy.metrics, sockets));
+            self.context.routes_changed(Arc::clone(table.routes.unrouted()));
         }
         Rc::clone(&table)
     }

@@ -35,7 +35,6 @@ pub(crate) struct ProxyMetrics {
     evictions: Arc<Evictions>,
     aborted: IntCounterVec,
     memory: IntCounterVec,
-    unrouted: Arc<OnceLock<Arc<RouteMetrics>>>,
 }
 
 /// What is counted of one route.
@@ -55,7 +54,7 @@ pub(crate) struct RouteMetrics {
     errors: IntCounterVec,
     by_kind: [OnceLock<IntCounter>; KINDS.len()],
     aborted: [IntCounter; Aborted::ALL.len()],
-    own_log: LocalReplyLog,
+    local_reply_log: LocalReplyLog,
 }
 
 /// Counts the bytes of one direction of a request as they come: those of its route, and its own where anybody asks. That of
@@ -212,7 +211,6 @@ impl ProxyMetrics {
                 "What waited, was refused or was not kept because of memory_limit",
                 &["what"],
             ),
-            unrouted: Arc::default(),
         };
         for kind in KINDS {
             this.errors.with_label_values(&[kind, UNROUTED]);
@@ -254,13 +252,13 @@ impl ProxyMetrics {
             errors: self.errors.clone(),
             by_kind: [const { OnceLock::new() }; KINDS.len()],
             aborted: Aborted::ALL.map(|cause| self.aborted.with_label_values(&[label, cause.as_str()])),
-            own_log: LocalReplyLog::new(label),
+            local_reply_log: LocalReplyLog::new(label),
         })
     }
 
     /// Where requests are counted that take no route.
-    pub(crate) fn unrouted(&self) -> &Arc<RouteMetrics> {
-        self.unrouted.get_or_init(|| self.route(UNROUTED))
+    pub(crate) fn unrouted(&self) -> Arc<RouteMetrics> {
+        self.route(UNROUTED)
     }
 
     /// The connections of applications.
@@ -368,8 +366,8 @@ impl RouteMetrics {
     }
 
     /// What the log says of the proxy's own responses.
-    pub(crate) const fn own_log(&self) -> &LocalReplyLog {
-        &self.own_log
+    pub(crate) const fn local_reply_log(&self) -> &LocalReplyLog {
+        &self.local_reply_log
     }
 
     /// The upstream, not the proxy, said 401.

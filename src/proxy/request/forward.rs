@@ -33,16 +33,16 @@ use crate::proxy::websocket::handshake::{Handshake, HandshakeOutcome};
 
 /// A request, but for its body, made for the next hop.
 pub(super) struct Outbound<'t> {
-    pub(crate) head: &'t mut OutboundHead,
-    pub(crate) hop: HopByHop,
+    pub(super) head: &'t mut OutboundHead,
+    pub(super) hop: HopByHop,
     /// The route that it takes.
-    pub(crate) entry: &'t RouteEntry,
+    pub(super) entry: &'t RouteEntry,
     /// The credentials that the proxy put on; `None`: none.
-    pub(crate) used: Option<AttachedCredentials>,
+    pub(super) used: Option<AttachedCredentials>,
     /// Where the head asks for a WebSocket.
-    pub(crate) handshake: Option<Box<Handshake>>,
+    pub(super) handshake: Option<Box<Handshake>>,
     /// What is counted and told of the request.
-    pub(crate) exchange: &'t Exchange,
+    pub(super) exchange: &'t Exchange,
     /// What interim answers are rewritten by, and the target that the application asked for.
     pub(super) rewriting: Option<(&'t Rewriter<'t>, &'t Uri)>,
 }

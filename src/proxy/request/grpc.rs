@@ -31,10 +31,10 @@ fn is_unauthenticated(fields: &HeaderMap) -> bool {
 /// Looks at the trailers of an answer that is being delivered.
 #[derive(Debug)]
 pub(super) struct TrailerWatch {
-    pub(crate) token: TokenHandle,
-    pub(crate) generation: u64,
+    pub(super) token: TokenHandle,
+    pub(super) generation: u64,
     /// The caller's own credentials, where the token was traded for them.
-    pub(crate) caller: Option<HeaderValue>,
+    pub(super) caller: Option<HeaderValue>,
 }
 
 impl TrailerWatch {

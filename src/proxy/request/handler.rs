@@ -355,7 +355,7 @@ fn finish(
     }
     let metrics = exchange.metrics();
     metrics.failed(cause.kind);
-    metrics.own_log().responded(&error, || {
+    metrics.local_reply_log().responded(&error, || {
         bound_of(&error, downstream.worker.settings(), entry.map(|entry| &entry.route))
     });
     let response = error.into_response(call).map(ResponseBody::from);

@@ -111,13 +111,7 @@ impl RouteTable {
         // A request without one of these methods may take a route that has no list, and be given the method there.
         let lists = entries.iter().any(|entry| !entry.route.methods.is_empty());
         let overrides = if lists { Overrides::Remove } else { Overrides::Pass };
-        Ok(Self {
-            guard: Sentry::new(guard),
-            entries,
-            overrides,
-            upstreams,
-            unrouted: Arc::clone(metrics.unrouted()),
-        })
+        Ok(Self { guard: Sentry::new(guard), entries, overrides, upstreams, unrouted: metrics.unrouted() })
     }
 
     pub(super) const fn guard(&self) -> &Sentry {
@@ -152,14 +146,14 @@ impl RouteTable {
     /// Logs what has ended of the proxy's own responses. Each worker calls this a few times a second.
     pub(crate) fn look_around(&self) {
         for metrics in self.entries.iter().map(|entry| &entry.metrics).chain([&self.unrouted]) {
-            metrics.own_log().look_around();
+            metrics.local_reply_log().look_around();
         }
     }
 
     /// Logs what has not ended: no request will follow.
     fn finish_logs(&self) {
         for metrics in self.entries.iter().map(|entry| &entry.metrics).chain([&self.unrouted]) {
-            metrics.own_log().finish();
+            metrics.local_reply_log().finish();
         }
     }
 

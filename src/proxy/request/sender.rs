@@ -1,7 +1,7 @@
 //! The sendings of one request: on as many connections as it takes, with a proof each where its token is bound to a key.
 //!
-//! A kept connection may be dead and its upstream may have closed it as the request went out. Where nothing of the request was
-//! sent, it is sent again on another one, whatever it is; where it may have been, only if that does no harm (RFC 9110 section
+//! A kept connection may be dead before anything tells of it: the upstream closed it as the request went out. Where nothing of
+//! the request was sent, it is sent again on another one, whatever it is; where it may have been, only if that does no harm (RFC 9110 section
 //! 9.2.2, RFC 9112 section 9.3.1) and the body is still there: there is none, or it is kept.
 //!
 //! A token that is bound to a key goes with a proof of its own each time that a request goes out (RFC 9449 section 7).
@@ -40,22 +40,22 @@ use crate::proxy::upstream::request_body::RequestBody;
 use crate::token::{Binding, TokenHandle, Verdict};
 
 /// All that the sendings of one request have in common.
-pub(crate) struct RequestSender<'a> {
-    pub(crate) pool: &'a Rc<Pool>,
-    pub(crate) downstream: &'a Downstream,
+pub(super) struct RequestSender<'a> {
+    pub(super) pool: &'a Rc<Pool>,
+    pub(super) downstream: &'a Downstream,
     /// Of its route.
-    pub(crate) token: Option<&'a TokenHandle>,
-    pub(crate) tracing: Option<&'a Tracing>,
-    pub(crate) timing: &'a Timing,
+    pub(super) token: Option<&'a TokenHandle>,
+    pub(super) tracing: Option<&'a Tracing>,
+    pub(super) timing: &'a Timing,
     /// Whether its response waits for memory.
-    pub(crate) waits: Waits,
+    pub(super) waits: Waits,
     /// How often it was sent, but for what was repeated because a connection was dead or for a nonce (RFC 9449 section 8.2).
-    pub(crate) rounds: Cell<u64>,
+    pub(super) rounds: Cell<u64>,
     /// Its body; `None`: it has none.
-    pub(crate) upload: Option<Rc<ReplayBody>>,
+    pub(super) upload: Option<Rc<ReplayBody>>,
     /// Where the application waits to be asked for it.
-    pub(crate) opener: Option<GateOpener>,
-    pub(crate) begun: Instant,
+    pub(super) opener: Option<GateOpener>,
+    pub(super) begun: Instant,
     /// Of its interim answers.
     pub(super) rewriting: Option<(&'a Rewriter<'a>, &'a Uri)>,
 }
@@ -63,7 +63,7 @@ pub(crate) struct RequestSender<'a> {
 impl RequestSender<'_> {
     /// Until when the answer to the first sending may come: counted from its last byte. It bounds the wait for a new
     /// token, too.
-    pub(crate) fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         self.upload.as_ref().map_or(self.begun, |upload| upload.progress().last()) + self.limit()
     }
 
@@ -77,12 +77,12 @@ impl RequestSender<'_> {
     }
 
     /// The request waits for a new token, until what this gives is dropped.
-    pub(crate) fn wait(&self) -> Option<WaitSpan<'_>> {
+    pub(super) fn wait(&self) -> Option<WaitSpan<'_>> {
         Some(self.tracing?.wait(self.token?.name()))
     }
 
     /// Whether all that was sent so far may be sent again with a new token.
-    pub(crate) fn may_replay(&self) -> bool {
+    pub(super) fn may_replay(&self) -> bool {
         self.upload.as_ref().is_none_or(|upload| upload.may_replay())
     }
 
@@ -92,14 +92,14 @@ impl RequestSender<'_> {
     }
 
     /// The body of another sending; the one before it fails from now on. `None`: it cannot be repeated.
-    pub(crate) fn again(&self) -> Option<RequestBody> {
+    pub(super) fn again(&self) -> Option<RequestBody> {
         let Some(upload) = &self.upload else { return Some(RequestBody::Empty) };
         upload.again(self.opener.as_ref().map(GateOpener::gate)).map(RequestBody::Streaming)
     }
 
     /// Sends the request and waits for its answer, on as many connections as it takes. `deadline` is for one without a
     /// body.
-    pub(crate) async fn send_with_retry(
+    pub(super) async fn send_with_retry(
         &self,
         head: &mut OutboundHead,
         body: RequestBody,
@@ -301,9 +301,7 @@ fn late(waits: &Waits) -> ProxyError {
 
 /// Puts a proof of this sending on the request, in place of that of any sending before.
 fn prove(binding: &Binding, origin: &str, head: &mut OutboundHead) -> Result<(), ProxyError> {
-    let proof = binding
-        .proof(&head.method, origin, head.uri.path())
-        .map_err(|_| ProxyError::Token(TokenFault::Proof))?;
+    let proof = binding.proof(&head.method, origin, head.uri.path()).map_err(|_| TokenFault::Proof)?;
     head.headers.insert(DPOP, proof);
     Ok(())
 }
